@@ -118,10 +118,37 @@ pub struct DedupeWindow {
     forgotten_early: u64,
 }
 
+/// Where the events of a key end that the window has seen: the greatest end decides, and when its
+/// occurrence is forgotten the next greatest of the later ones does (a sliding window maximum).
 #[derive(Debug)]
 struct Seen {
-    next: u32,
+    greatest: (Sequence, u32),
+    /// Later occurrences with ever smaller ends; only a key that was used again has any.
+    later: Option<Box<VecDeque<(Sequence, u32)>>>,
     last: Sequence,
+}
+
+impl Seen {
+    fn record(&mut self, sequence: Sequence, end: u32) {
+        self.last = sequence;
+        if end >= self.greatest.1 {
+            (self.greatest, self.later) = ((sequence, end), None);
+            return;
+        }
+        let later = self.later.get_or_insert_default();
+        while later.back().is_some_and(|(_, smaller)| *smaller <= end) {
+            later.pop_back();
+        }
+        later.push_back((sequence, end));
+    }
+
+    /// Forgets one occurrence, which is not the last.
+    fn forget(&mut self, sequence: Sequence) {
+        if self.greatest.0 == sequence {
+            let later = self.later.as_mut().and_then(|later| later.pop_front());
+            self.greatest = later.expect("the last occurrence is in the list");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -143,10 +170,10 @@ impl DedupeWindow {
     pub fn observe(&mut self, range: KeyedRange, sequence: Sequence, at_nanos: i64) -> u32 {
         self.expire(at_nanos);
         let end = range.first.saturating_add(range.count);
-        let seen = self.keys.entry(range.key).or_insert(Seen { next: 0, last: sequence });
-        let repeats = seen.next.saturating_sub(range.first).min(range.count);
-        seen.next = seen.next.max(end);
-        seen.last = sequence;
+        let new = || Seen { greatest: (sequence, 0), later: None, last: sequence };
+        let seen = self.keys.entry(range.key).or_insert_with(new);
+        let repeats = seen.greatest.1.saturating_sub(range.first).min(range.count);
+        seen.record(sequence, end);
         self.occurrences.push_back(Occurrence { key: range.key, sequence, at_nanos });
         if self.occurrences.len() > self.max_occurrences {
             self.forgotten_early += 1;
@@ -165,8 +192,12 @@ impl DedupeWindow {
 
     fn forget_oldest(&mut self) {
         let Some(oldest) = self.occurrences.pop_front() else { return };
-        if self.keys.get(&oldest.key).is_some_and(|seen| seen.last == oldest.sequence) {
-            self.keys.remove(&oldest.key);
+        if let Some(seen) = self.keys.get_mut(&oldest.key) {
+            if seen.last == oldest.sequence {
+                self.keys.remove(&oldest.key);
+            } else {
+                seen.forget(oldest.sequence);
+            }
         }
     }
 
@@ -229,6 +260,14 @@ mod tests {
         assert_eq!(window.observe(range(1, 0, 1), 3, 200), 1);
         assert_eq!(window.observe(range(1, 0, 1), 4, 301), 0, "later than one window after the last");
         assert_eq!(window.oldest_sequence(), Some(4));
+    }
+
+    #[test]
+    fn what_a_forgotten_occurrence_added_is_forgotten_with_it() {
+        let mut window = DedupeWindow::new(100, 10);
+        window.observe(range(1, 0, 10), 1, 0);
+        assert_eq!(window.observe(range(1, 0, 3), 2, 60), 3);
+        assert_eq!(window.observe(range(1, 0, 10), 3, 120), 3, "a log that begins at 2 must decide alike");
     }
 
     #[test]
