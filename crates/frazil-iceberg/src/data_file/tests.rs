@@ -1,0 +1,6 @@
+//! Staging end to end: rows go in, files come out of storage and are read back with the Parquet reader.
+
+mod defects;
+mod files;
+mod fixture;
+mod properties;
