@@ -1,0 +1,258 @@
+//! The connection: made once, kept up for ever, shared by everything in the process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, future};
+
+use async_nats::connection::State;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{self, Context, ContextBuilder};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::error::LogError;
+
+/// A password or token; its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where the log is and how to log in.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Server URLs, such as `nats://127.0.0.1:4222`; at least one.
+    pub servers: Vec<String>,
+    /// Name of this client in the server's connection list.
+    pub name: String,
+    /// User name; goes with `password`.
+    pub user: Option<String>,
+    /// Password of `user`.
+    pub password: Option<Secret>,
+    /// Token, for servers that know no users.
+    pub token: Option<Secret>,
+    /// Credentials file (JWT and seed).
+    pub credentials_file: Option<PathBuf>,
+    /// Additional root certificates, PEM. Given: TLS is required.
+    pub tls_ca: Option<PathBuf>,
+    /// Bound of every request except publishing, which brings its own.
+    pub request_timeout: Duration,
+}
+
+impl LogConfig {
+    /// Anonymous access to `servers`, with a request timeout of 5 s.
+    pub fn new(servers: Vec<String>, name: impl Into<String>) -> Self {
+        Self {
+            servers,
+            name: name.into(),
+            user: None,
+            password: None,
+            token: None,
+            credentials_file: None,
+            tls_ca: None,
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What has happened to the connection so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct LinkState {
+    connects: u64,
+    breaks: u64,
+}
+
+/// Watches the connection from the moment it was taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    state: watch::Receiver<LinkState>,
+    breaks: u64,
+}
+
+impl Link {
+    /// Returns once the connection has broken (it may be up again already) or was closed. Cancel-safe.
+    pub(crate) async fn broken(&mut self) {
+        let breaks = self.breaks;
+        // An error means that the client has ended, which is as broken as it gets.
+        let _ = self.state.wait_for(|state| state.breaks != breaks).await;
+    }
+}
+
+/// A cheap handle on the connection.
+#[derive(Debug, Clone)]
+pub struct Log {
+    client: Client,
+    jetstream: Context,
+    link: watch::Receiver<LinkState>,
+    request_timeout: Duration,
+}
+
+impl Log {
+    /// Connects. Fails if no server can be reached now; afterwards a lost connection is restored for ever.
+    ///
+    /// # Errors
+    /// `Config` if the settings are unusable, `Unavailable` if no server answers, `Refused` if the login or TLS fails.
+    pub async fn connect(config: &LogConfig) -> Result<Self, LogError> {
+        let servers: Vec<ServerAddr> = config
+            .servers
+            .iter()
+            .map(|server| server.parse().map_err(|error| LogError::Config(format!("server {server:?}: {error}"))))
+            .collect::<Result<_, _>>()?;
+        if servers.is_empty() {
+            return Err(LogError::Config("no server is given".to_owned()));
+        }
+        let (events, link) = watch::channel(LinkState::default());
+        let events = Arc::new(events);
+        let options = options(config).await?.event_callback(move |event| {
+            note_event(&events, &event);
+            future::ready(())
+        });
+        let client = options.connect(servers).await.map_err(refine_connect_error)?;
+        let jetstream = ContextBuilder::new().timeout(config.request_timeout).build(client.clone());
+        Ok(Self { client, jetstream, link, request_timeout: config.request_timeout })
+    }
+
+    /// Largest message (headers and payload), in bytes, that the server takes.
+    pub fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// Whether the connection is up at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Returns once the connection is up; at once if it is. Waits for ever after [`Log::close`]. Cancel-safe.
+    pub async fn connected(&self) {
+        let mut link = self.link.clone();
+        loop {
+            link.mark_unchanged();
+            if self.is_connected() {
+                return;
+            }
+            if link.changed().await.is_err() {
+                future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Sends what is buffered, then closes the connection for good.
+    pub async fn close(&self) {
+        // Neither can fail in a way that matters: the connection goes away in any case.
+        let _ = timeout(self.request_timeout, self.client.flush()).await;
+        let _ = self.client.drain().await;
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        let mut state = self.link.clone();
+        let breaks = state.borrow_and_update().breaks;
+        Link { state, breaks }
+    }
+
+    pub(crate) fn jetstream(&self) -> &Context {
+        &self.jetstream
+    }
+
+    /// One JetStream API request. The inner result is the server's verdict.
+    pub(crate) async fn api<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        subject: String,
+        body: &impl Serialize,
+    ) -> Result<Result<T, jetstream::Error>, LogError> {
+        match self.jetstream.request(subject, body).await {
+            Ok(Response::Ok(value)) => Ok(Ok(value)),
+            Ok(Response::Err { error }) => Ok(Err(error)),
+            Err(error) => Err(LogError::unavailable(operation, error)),
+        }
+    }
+}
+
+fn note_event(events: &watch::Sender<LinkState>, event: &Event) {
+    match event {
+        Event::Connected => events.send_modify(|state| state.connects += 1),
+        Event::Disconnected | Event::Closed => {
+            tracing::warn!(%event, "connection to the log is gone");
+            events.send_modify(|state| state.breaks += 1);
+        }
+        Event::LameDuckMode | Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+            tracing::warn!(%event, "connection to the log");
+        }
+        Event::Draining => {}
+    }
+}
+
+async fn options(config: &LogConfig) -> Result<ConnectOptions, LogError> {
+    let mut options = ConnectOptions::new()
+        .name(&config.name)
+        .request_timeout(Some(config.request_timeout))
+        .connection_timeout(config.request_timeout)
+        // A dead peer is noticed after two missed answers.
+        .ping_interval(Duration::from_secs(5))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            Duration::from_millis(50 << attempts.min(6)).min(Duration::from_secs(2))
+        });
+    match (&config.user, &config.password) {
+        (Some(user), Some(password)) => {
+            options = options.user_and_password(user.clone(), password.reveal().to_owned());
+        }
+        (None, None) => {}
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(LogError::Config("user and password go together".to_owned()));
+        }
+    }
+    if let Some(token) = &config.token {
+        options = options.token(token.reveal().to_owned());
+    }
+    if let Some(path) = &config.credentials_file {
+        let unreadable = |error| LogError::Config(format!("credentials file {}: {error}", path.display()));
+        options = options.credentials_file(path).await.map_err(unreadable)?;
+    }
+    if let Some(path) = &config.tls_ca {
+        options = options.add_root_certificates(path.clone()).require_tls(true);
+    }
+    Ok(options)
+}
+
+fn refine_connect_error(error: ConnectError) -> LogError {
+    match error.kind() {
+        ConnectErrorKind::ServerParse => LogError::Config(error.to_string()),
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Tls => {
+            LogError::refused("connect", error)
+        }
+        ConnectErrorKind::Dns
+        | ConnectErrorKind::TimedOut
+        | ConnectErrorKind::Io
+        | ConnectErrorKind::MaxReconnects => LogError::unavailable("connect", error),
+    }
+}
