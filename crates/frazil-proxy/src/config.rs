@@ -1,0 +1,153 @@
+//! The settings of the proxy, with their defaults and their bounds. Reads no file and no environment.
+
+use std::time::Duration;
+
+use frazil_core::limits::BODY_MAX_BYTES;
+
+/// Every limit and timeout of the proxy. What happens at each limit is said in the field's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Largest body after decompression, in bytes. Larger: `413`.
+    pub body_max_bytes: usize,
+    /// How long a client may take to send a body. Longer: `408`.
+    pub body_timeout: Duration,
+    /// How long a client may take to send the head of a request. Longer: the connection is closed.
+    pub header_timeout: Duration,
+    /// Connections served at once. More wait in the accept queue of the operating system.
+    pub max_connections: usize,
+    /// Requests in flight. More: `429`.
+    pub max_requests: usize,
+    /// Bytes of bodies in flight. More: `429`. Peak memory of requests is about three times this.
+    pub max_in_flight_bytes: usize,
+    /// How long one attempt to publish may take before its outcome counts as unknown.
+    pub publish_timeout: Duration,
+    /// How long a publish is tried again, and how long a request may wait for its turn. Must stay below JetStream's
+    /// duplicate window of two minutes, in which a retry cannot store a message twice.
+    pub publish_deadline: Duration,
+    /// After this long without a publish, a shard gets one heartbeat envelope.
+    pub heartbeat_after: Duration,
+    /// How old a table's cached schema may be before it is loaded again.
+    pub table_ttl: Duration,
+    /// Tables whose schemas are cached. More: the one used longest ago is forgotten.
+    pub tables_max: usize,
+    /// How long loading or creating a table may take. Longer: the cached schema, or `503`.
+    pub catalog_timeout: Duration,
+    /// How long `wait=committed` waits if the request does not say.
+    pub wait_default: Duration,
+    /// The longest `timeout=` of a wait. Longer ones are cut to it.
+    pub wait_max: Duration,
+    /// How often the table itself is asked while somebody waits for a commit, in case a notice was lost.
+    pub poll_interval: Duration,
+    /// Requests that wait for a commit at once. More: `429`.
+    pub max_waiters: usize,
+    /// How long a drain may take in all. Longer: what is left is cut off, and clients retry.
+    pub drain_deadline: Duration,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            body_max_bytes: BODY_MAX_BYTES,
+            body_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
+            max_connections: 10_000,
+            max_requests: 4096,
+            max_in_flight_bytes: 64 << 20,
+            publish_timeout: Duration::from_secs(5),
+            publish_deadline: Duration::from_secs(10),
+            heartbeat_after: Duration::from_secs(30),
+            table_ttl: Duration::from_secs(30),
+            tables_max: 10_000,
+            catalog_timeout: Duration::from_secs(10),
+            wait_default: Duration::from_secs(30),
+            wait_max: Duration::from_secs(300),
+            poll_interval: Duration::from_secs(2),
+            max_waiters: 10_000,
+            drain_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {message}")]
+pub struct ConfigError {
+    /// The field at fault.
+    pub setting: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// JetStream remembers message ids for two minutes; a retry must come well inside.
+const PUBLISH_DEADLINE_MAX: Duration = Duration::from_secs(90);
+
+impl ProxyConfig {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first setting out of bounds.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |setting, message: String| Err(ConfigError { setting, message });
+        let counts = [
+            ("body_max_bytes", self.body_max_bytes),
+            ("max_connections", self.max_connections),
+            ("max_requests", self.max_requests),
+            ("tables_max", self.tables_max),
+            ("max_waiters", self.max_waiters),
+        ];
+        if let Some((setting, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
+            return fail(setting, "must be at least 1".to_owned());
+        }
+        let semaphore = u32::MAX as usize >> 3;
+        let large = [("max_in_flight_bytes", self.max_in_flight_bytes), ("max_requests", self.max_requests)];
+        if let Some((setting, _)) = large.into_iter().find(|(_, value)| *value > semaphore) {
+            return fail(setting, format!("must be at most {semaphore}"));
+        }
+        if self.max_in_flight_bytes < self.body_max_bytes {
+            return fail("max_in_flight_bytes", "must be at least body_max_bytes".to_owned());
+        }
+        if self.publish_deadline > PUBLISH_DEADLINE_MAX {
+            return fail("publish_deadline", format!("must be at most {} s", PUBLISH_DEADLINE_MAX.as_secs()));
+        }
+        if self.publish_timeout > self.publish_deadline {
+            return fail("publish_timeout", "must be at most publish_deadline".to_owned());
+        }
+        let durations = [
+            ("body_timeout", self.body_timeout),
+            ("header_timeout", self.header_timeout),
+            ("publish_timeout", self.publish_timeout),
+            ("heartbeat_after", self.heartbeat_after),
+            ("catalog_timeout", self.catalog_timeout),
+            ("poll_interval", self.poll_interval),
+        ];
+        match durations.into_iter().find(|(_, value)| value.is_zero()) {
+            Some((setting, _)) => fail(setting, "must be longer than zero".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(ProxyConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn bounds_are_checked() {
+        let setting = |change: fn(&mut ProxyConfig)| {
+            let mut config = ProxyConfig::default();
+            change(&mut config);
+            config.validate().expect_err("out of bounds").setting
+        };
+        assert_eq!(setting(|c| c.body_max_bytes = 0), "body_max_bytes");
+        assert_eq!(setting(|c| c.max_in_flight_bytes = 1), "max_in_flight_bytes");
+        assert_eq!(setting(|c| c.max_in_flight_bytes = usize::MAX), "max_in_flight_bytes");
+        assert_eq!(setting(|c| c.publish_deadline = Duration::from_secs(121)), "publish_deadline");
+        assert_eq!(setting(|c| c.publish_timeout = Duration::from_secs(11)), "publish_timeout");
+        assert_eq!(setting(|c| c.poll_interval = Duration::ZERO), "poll_interval");
+    }
+}

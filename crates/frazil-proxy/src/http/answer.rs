@@ -1,0 +1,108 @@
+//! Answers as HTTP: refusals as RFC 9457 problem documents with the IOMETE code, successes as JSON.
+
+use axum::Json;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::error::{Rejection, Verdict};
+use crate::ingest::Accepted;
+use crate::receipts::Progressed;
+
+/// The code of a refusal, for whoever counts answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Code(pub(super) &'static str);
+
+/// Header with the receipt of an accepted request.
+pub(super) const RECEIPT_HEADER: HeaderName = HeaderName::from_static("frazil-receipt");
+
+#[derive(Serialize)]
+struct Problem<'r> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'r [Verdict]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invalid: Option<usize>,
+    /// A refused request is refused as a whole.
+    accepted: usize,
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let shape = self.shape();
+        let verdicts = self.verdicts();
+        let problem = Problem {
+            kind: format!("urn:frazil:problem:{}", shape.kind),
+            title: shape.title,
+            status: shape.status.as_u16(),
+            detail: self.to_string(),
+            code: shape.code,
+            errors: verdicts.map(|verdicts| verdicts.listed.as_slice()),
+            invalid: verdicts.map(|verdicts| verdicts.invalid),
+            accepted: 0,
+        };
+        let mut response = (shape.status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = shape.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if shape.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(self, Self::Draining) {
+            // The next connection may reach a proxy that stays.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.extensions_mut().insert(Code(shape.code));
+        response
+    }
+}
+
+/// Body of a successful answer.
+#[derive(Debug, Serialize)]
+struct Success {
+    /// IOMETE's word, in its dialect only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    accepted: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
+    #[serde(flatten)]
+    state: Option<State>,
+}
+
+/// How far events have come, as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct State {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<i64>,
+}
+
+impl From<Progressed> for State {
+    fn from(progressed: Progressed) -> Self {
+        match progressed {
+            Progressed::Stored => Self { state: "stored", snapshot_id: None },
+            Progressed::Committed { snapshot_id } => Self { state: "committed", snapshot_id },
+        }
+    }
+}
+
+/// The answer to accepted events.
+pub(super) fn accepted(accepted: Accepted, code: Option<&'static str>) -> Response {
+    let receipt = accepted.receipt.map(|receipt| receipt.to_string());
+    let mut headers = HeaderMap::new();
+    // A receipt is URL-safe base64, so it always is a header value.
+    if let Some(value) = receipt.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(RECEIPT_HEADER, value);
+    }
+    let state = accepted.progressed.map(State::from);
+    (headers, Json(Success { code, accepted: accepted.events, receipt, state })).into_response()
+}

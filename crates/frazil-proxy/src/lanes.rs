@@ -1,0 +1,140 @@
+//! Every open lane: opened with a shard's first request, ended when its stream goes or the proxy drains.
+//!
+//! Owns the tasks of the lanes. It publishes nothing itself.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use frazil_core::Shard;
+use frazil_core::idempotency::KeyHash;
+use frazil_core::stream::StreamDefinition;
+use frazil_log::Directory;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProxyConfig;
+use crate::lane::{Lane, LaneSender, StoreFailure};
+use crate::metrics::Metrics;
+use crate::publish::EventLog;
+
+/// The lanes of all shards.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    log: Arc<dyn EventLog>,
+    config: Arc<ProxyConfig>,
+    metrics: Metrics,
+    state: Mutex<State>,
+    turn: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<Shard, OpenLane>,
+    tasks: JoinSet<()>,
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct OpenLane {
+    /// When the stream's definition was made: another value is another stream of the same name.
+    created: i64,
+    sender: LaneSender,
+    cancel: CancellationToken,
+}
+
+impl Lanes {
+    pub(crate) fn new(log: Arc<dyn EventLog>, config: Arc<ProxyConfig>, metrics: Metrics) -> Self {
+        Self { log, config, metrics, state: Mutex::default(), turn: AtomicU32::new(0) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shard for a request: a key always goes to the same one, requests without keys take turns.
+    pub(crate) fn choose(&self, stream: &StreamDefinition, key: Option<KeyHash>) -> Shard {
+        let index = match key {
+            Some(key) => key.shard(stream.shards),
+            None => self.turn.fetch_add(1, Ordering::Relaxed) % stream.shards.max(1),
+        };
+        Shard::new(stream.name.clone(), index)
+    }
+
+    /// The lane of a shard, opened if it is not.
+    ///
+    /// # Errors
+    /// While draining; nothing is stored.
+    pub(crate) fn lane(&self, shard: &Shard, stream: &StreamDefinition) -> Result<LaneSender, StoreFailure> {
+        let mut state = self.state();
+        if state.draining {
+            return Err(StoreFailure::NotStored("the proxy is shutting down".to_owned()));
+        }
+        if let Some(lane) = state.open.get(shard)
+            && lane.created == stream.created
+            && !lane.sender.is_closed()
+        {
+            return Ok(lane.sender.clone());
+        }
+        while let Some(ended) = state.tasks.try_join_next() {
+            report(ended);
+        }
+        let cancel = CancellationToken::new();
+        let (log, config) = (Arc::clone(&self.log), Arc::clone(&self.config));
+        let (lane, sender) = Lane::new(shard.clone(), log, config, self.metrics.clone(), cancel.clone());
+        state.tasks.spawn(lane.run());
+        let open = OpenLane { created: stream.created, sender: sender.clone(), cancel };
+        if let Some(old) = state.open.insert(shard.clone(), open) {
+            old.cancel.cancel();
+        }
+        Ok(sender)
+    }
+
+    /// Ends the lanes of streams that are deleted or recreated, until cancelled.
+    pub(crate) async fn follow(&self, directory: &Directory, cancel: &CancellationToken) {
+        let mut changes = directory.changes();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = changes.changed() => match changed {
+                    Ok(()) => self.prune(directory),
+                    // The directory no longer changes.
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    fn prune(&self, directory: &Directory) {
+        self.state().open.retain(|shard, lane| {
+            let stream = directory.stream(shard.stream.as_str());
+            let lives = stream.is_some_and(|stream| stream.created == lane.created && shard.index < stream.shards);
+            if !lives {
+                tracing::info!(%shard, "the stream is gone, its lane ends");
+                lane.cancel.cancel();
+            }
+            lives
+        });
+    }
+
+    /// Ends every lane after it has finished what it accepted, and waits for them. Opens no lane afterwards.
+    pub(crate) async fn drain(&self) {
+        let mut tasks = {
+            let mut state = self.state();
+            state.draining = true;
+            for (_, lane) in state.open.drain() {
+                lane.cancel.cancel();
+            }
+            std::mem::take(&mut state.tasks)
+        };
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a lane panicked; its requests were answered with an unknown outcome");
+    }
+}
