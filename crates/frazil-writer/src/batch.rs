@@ -1,0 +1,146 @@
+//! The life of a batch: open, then sealed; each step consumes the one before. What follows (staged, committed)
+//! happens in `table::flush`, which turns the sealed batch into a [`Committed`](crate::sink::Committed).
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+use frazil_core::Shard;
+use frazil_core::checkpoint::{CheckpointDelta, Incarnation, Sequence};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::budget::Permit;
+use crate::columns::Columns;
+use crate::dead_letter::DeadLetter;
+use crate::flush::{BatchState, CommitTrigger};
+
+/// A batch that takes events.
+#[derive(Debug)]
+pub(crate) struct OpenBatch {
+    /// Id of the commit that the rows will be written by; they carry it.
+    pub(crate) commit_id: Uuid,
+    /// The rows; `None` while the table does not exist, when every event is a letter.
+    pub(crate) columns: Option<Columns>,
+    /// Events that cannot become rows.
+    pub(crate) letters: Vec<DeadLetter>,
+    /// How far each shard's messages are in the batch.
+    ends: BTreeMap<u32, End>,
+    opened: Option<Instant>,
+    permit: Permit,
+}
+
+#[derive(Debug, Clone)]
+struct End {
+    shard: Shard,
+    incarnation: Incarnation,
+    sequence: Sequence,
+}
+
+/// A batch that takes no more events.
+#[derive(Debug)]
+pub(crate) struct SealedBatch {
+    /// Id of its commit.
+    pub(crate) commit_id: Uuid,
+    /// Why it is committed.
+    pub(crate) trigger: CommitTrigger,
+    /// The rows, unless there are none.
+    pub(crate) rows: Option<RecordBatch>,
+    /// Events that cannot become rows.
+    pub(crate) letters: Vec<DeadLetter>,
+    /// What of each shard it holds.
+    pub(crate) deltas: Vec<ShardDelta>,
+    /// Memory, held until the commit.
+    pub(crate) permit: Permit,
+}
+
+/// What a batch holds of one shard.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardDelta {
+    /// The shard.
+    pub(crate) shard: Shard,
+    /// Every event of the table in `(start, end]`.
+    pub(crate) delta: CheckpointDelta,
+}
+
+impl OpenBatch {
+    /// An empty batch.
+    pub(crate) fn new(columns: Option<Columns>) -> Self {
+        Self {
+            commit_id: Uuid::now_v7(),
+            columns,
+            letters: Vec::new(),
+            ends: BTreeMap::new(),
+            opened: None,
+            permit: Permit::default(),
+        }
+    }
+
+    /// Whether no message is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.opened.is_none()
+    }
+
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> usize {
+        self.columns.as_ref().map_or(0, Columns::len)
+    }
+
+    /// Bytes of budget it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.permit.bytes()
+    }
+
+    /// What the flush policy looks at.
+    pub(crate) fn state(&self, now: Instant) -> BatchState {
+        let letters: usize = self.letters.iter().map(DeadLetter::bytes).sum();
+        BatchState {
+            rows: self.rows() + self.letters.len(),
+            bytes: self.columns.as_ref().map_or(0, Columns::bytes) + letters,
+            age: self.opened.map_or(std::time::Duration::ZERO, |opened| now.duration_since(opened)),
+        }
+    }
+
+    /// When the first message came in.
+    pub(crate) fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
+    /// A whole message of a shard, all its events for this table, is in the batch now.
+    pub(crate) fn extend_to(
+        &mut self,
+        shard: &Shard,
+        incarnation: Incarnation,
+        sequence: Sequence,
+        permit: Permit,
+        now: Instant,
+    ) {
+        self.opened.get_or_insert(now);
+        self.permit.merge(permit);
+        let end = End { shard: shard.clone(), incarnation, sequence };
+        self.ends.entry(shard.index).and_modify(|end| end.sequence = sequence).or_insert(end);
+    }
+
+    /// Takes rows and letters back to an earlier state.
+    pub(crate) fn rewind(&mut self, rows: usize, letters: usize) {
+        if let Some(columns) = &mut self.columns {
+            columns.truncate(rows);
+        }
+        self.letters.truncate(letters);
+    }
+
+    /// Closes the batch. `start` is the table's checkpoint of a shard.
+    pub(crate) fn seal(self, trigger: CommitTrigger, start: impl Fn(u32) -> Sequence) -> SealedBatch {
+        let deltas = self.ends.into_iter().map(|(index, end)| {
+            let End { shard, incarnation, sequence } = end;
+            ShardDelta { shard, delta: CheckpointDelta { incarnation, start: start(index), end: sequence } }
+        });
+        SealedBatch {
+            commit_id: self.commit_id,
+            trigger,
+            deltas: deltas.collect(),
+            rows: self.columns.filter(|columns| !columns.is_empty()).map(Columns::finish),
+            letters: self.letters,
+            permit: self.permit,
+        }
+    }
+}

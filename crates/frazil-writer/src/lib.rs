@@ -1,0 +1,67 @@
+//! Turns shards of the log into Iceberg commits that carry their own checkpoint.
+//!
+//! ```text
+//!  log ──► shard reader ──────────► table task ────────────► flush ─────────────► catalog
+//!          (one per owned shard)    (one per live table)     (one per table)
+//!          checksum · continuity    skip ≤ checkpoint        1 letters → <table>__dead_letter
+//!          repeats · memory permit  JSON → Arrow columns     2 files   → store
+//!                │                  or dead letter           3 files + checkpoint, one fenced commit
+//!                │                        ▲ flush policy            │
+//!                │                        └────── next batch fills ─┘ Committed
+//!                └──────────────► progress ◄───────────────────────┘
+//!                                    │ low watermark
+//!                                    ▼
+//!                       KV progress · notice · purge (keeper)
+//! ```
+//!
+//! # How it is exactly once
+//!
+//! The *table* says what it contains: every commit writes the checkpoint of each shard in it, as a table property,
+//! in the same atomic commit as the data files, and only if the property still has the value the batch was opened at
+//! (the fence). Nothing else is the truth: the low watermark in the control bucket only says where to begin
+//! reading, and may be stale.
+//!
+//! - **Crash anywhere**: reading begins again after the low watermark; what a table contains is skipped by its checkpoint.
+//!   Dropping a pipeline at any await is the same as a crash, so abandoning is the answer to everything strange.
+//! - **Lost answer**: the very same append is tried again; if its commit id is in the table, it is adopted.
+//! - **Zombie**: its fence no longer holds. The pipeline of the stream is abandoned and starts from the low watermark.
+//! - **Repeats** are dropped by a window that is a function of the log alone, rebuilt from the log's headers at a start.
+//! - **Dead letters** go first, into a table with its own checkpoint, which lists the letters beyond the table's
+//!   checkpoint: after a crash between the two commits exactly these events are skipped.
+//! - A batch holds whole messages only: a checkpoint is a sequence, and must not cut a message in two.
+//!
+//! # What happens under pressure
+//!
+//! One byte budget covers everything between the log and the tables. Exhausted, it makes the largest open batches
+//! commit and the readers wait. Catalog or store down: reading goes on up to the budget, then stops; the same append
+//! is tried for ever; [`WriterStatus`] says so. Nothing is ever dropped.
+//!
+//! # Reading order
+//!
+//! [`source`] and [`sink`] are the two seams. `pipeline` wires one stream; `shard` reads, `table` writes; `rows` and
+//! [`columns`] decode; [`positions`], [`flush`], [`progress`], `batch` are pure. [`supervisor`] runs all streams.
+
+mod batch;
+pub mod budget;
+pub mod columns;
+pub mod config;
+mod dead_letter;
+pub mod flush;
+mod metrics;
+mod pipeline;
+pub mod positions;
+pub mod progress;
+mod router;
+mod rows;
+mod shard;
+pub mod sink;
+pub mod source;
+pub mod status;
+pub mod supervisor;
+mod table;
+
+pub use config::{ConfigError, WriterConfig};
+pub use flush::{CommitTrigger, FlushPolicy};
+pub use metrics::Metrics;
+pub use status::WriterStatus;
+pub use supervisor::{Writer, WriterError};

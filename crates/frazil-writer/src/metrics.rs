@@ -1,0 +1,121 @@
+//! What the writer counts, under `frazil_writer_…`. Only names and labels; nothing here decides anything.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Label: the event stream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StreamLabel {
+    pub(crate) stream: String,
+}
+
+/// Labels: the event stream, and a cause.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CauseLabel {
+    pub(crate) stream: String,
+    pub(crate) cause: &'static str,
+}
+
+/// Labels: one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ShardLabel {
+    pub(crate) stream: String,
+    pub(crate) shard: u32,
+}
+
+type PerStream = Family<StreamLabel, Counter>;
+type PerCause = Family<CauseLabel, Counter>;
+type Seconds = Family<StreamLabel, Histogram, fn() -> Histogram>;
+
+/// All metrics of a writer. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub(crate) events: PerStream,
+    pub(crate) rows: PerStream,
+    pub(crate) dead_letters: PerCause,
+    pub(crate) repeats: PerStream,
+    pub(crate) commits: PerCause,
+    pub(crate) commit_seconds: Seconds,
+    pub(crate) stage_seconds: Seconds,
+    pub(crate) files: PerStream,
+    pub(crate) file_bytes: PerStream,
+    pub(crate) adopted: PerStream,
+    pub(crate) failures: PerCause,
+    pub(crate) restarts: PerCause,
+    pub(crate) checksum_failures: PerStream,
+    pub(crate) unreadable: PerStream,
+    pub(crate) lost_envelopes: PerStream,
+    pub(crate) forgotten_keys: PerStream,
+    pub(crate) lag: Family<ShardLabel, Gauge>,
+    pub(crate) oldest_age: Family<StreamLabel, Gauge<f64, AtomicU64>>,
+    pub(crate) memory: Gauge,
+    pub(crate) tables: Family<StreamLabel, Gauge>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 2.0, 14))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds_family = || Seconds::new_with_constructor(seconds as fn() -> Histogram);
+        Self {
+            events: PerStream::default(),
+            rows: PerStream::default(),
+            dead_letters: PerCause::default(),
+            repeats: PerStream::default(),
+            commits: PerCause::default(),
+            commit_seconds: seconds_family(),
+            stage_seconds: seconds_family(),
+            files: PerStream::default(),
+            file_bytes: PerStream::default(),
+            adopted: PerStream::default(),
+            failures: PerCause::default(),
+            restarts: PerCause::default(),
+            checksum_failures: PerStream::default(),
+            unreadable: PerStream::default(),
+            lost_envelopes: PerStream::default(),
+            forgotten_keys: PerStream::default(),
+            lag: Family::default(),
+            oldest_age: Family::default(),
+            memory: Gauge::default(),
+            tables: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("frazil_writer");
+        registry.register("events", "Events read from the log, repeats included", self.events.clone());
+        registry.register("rows", "Rows committed to tables", self.rows.clone());
+        registry.register("dead_letters", "Events committed to dead-letter tables", self.dead_letters.clone());
+        registry.register("repeats_dropped", "Events dropped as repeats of a keyed request", self.repeats.clone());
+        registry.register("commits", "Commits by what triggered them", self.commits.clone());
+        registry.register("commit_seconds", "Time from sealing a batch to its commit", self.commit_seconds.clone());
+        registry.register("stage_seconds", "Time to write and store the files of a batch", self.stage_seconds.clone());
+        registry.register("files", "Data files stored", self.files.clone());
+        registry.register("file_bytes", "Bytes of data files stored", self.file_bytes.clone());
+        registry.register("commits_adopted", "Commits whose answer was lost and that were found", self.adopted.clone());
+        registry.register("failures", "Failed tries to load, stage or commit, by outcome", self.failures.clone());
+        registry.register("restarts", "Restarts of a stream's pipeline by cause", self.restarts.clone());
+        registry.register("checksum_failures", "Messages with a wrong checksum", self.checksum_failures.clone());
+        registry.register("unreadable_messages", "Messages that became one dead letter", self.unreadable.clone());
+        let help = "Acknowledged envelopes that are missing in the log";
+        registry.register("acknowledged_loss_envelopes", help, self.lost_envelopes.clone());
+        let help = "Idempotency keys forgotten before their window ended, because of the bound";
+        registry.register("dedupe_keys_forgotten_early", help, self.forgotten_keys.clone());
+        registry.register("lag_messages", "Messages of a shard that are not known to be committed", self.lag.clone());
+        let help = "Age of the oldest event that is not committed";
+        registry.register("oldest_uncommitted_seconds", help, self.oldest_age.clone());
+        registry.register("memory_bytes", "Bytes of the memory budget in use", self.memory.clone());
+        registry.register("open_tables", "Tables with a running task", self.tables.clone());
+    }
+}

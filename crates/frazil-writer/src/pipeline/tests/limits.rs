@@ -1,0 +1,116 @@
+use super::*;
+use crate::sink::fake::{Fault, Op};
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_tables_stay_within_the_memory_budget() {
+    let mut world = World::new(2);
+    world.config.memory_bytes = 1 << 20;
+    // Nothing but memory makes them commit.
+    world.config.flush.max_age = Duration::from_secs(3600);
+    let tables: Vec<TableName> = (0..1000).map(|n| table(&format!("t{n}"))).collect();
+    for table in &tables {
+        world.sink.create_table(table, number_schema());
+    }
+    for shard in world.shards() {
+        for table in &tables {
+            world.source.publish(&shard, &[request(table, 0..200)]);
+        }
+    }
+    let shared = world.shared();
+    let budget = shared.budget.clone();
+    let mut most = 0;
+    world.sink.script(move |_, _| {
+        most = most.max(budget.used_bytes());
+        assert!(most <= 1 << 20, "{most} bytes in use");
+        Fault::None
+    });
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let context = Arc::new(StreamContext::new(&shared, Arc::new(world.definition.clone())));
+    tasks.spawn(super::super::run(context, world.shards(), stop.clone()));
+    let read = world.source.until(|| world.source.full_reads() == 2000);
+    tokio::time::timeout(Duration::from_secs(3000), read).await.expect("memory pressure keeps it moving");
+    stop.cancel();
+    tasks.join_next().await.expect("one task").expect("no panic").expect("no error");
+    let rows: usize = tables.iter().map(|table| once(world.sink.ids(table)).len()).sum();
+    assert_eq!(rows, 2 * 1000 * 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_stops_when_the_catalog_is_down_and_the_budget_is_full() {
+    let mut world = World::new(1);
+    world.config.memory_bytes = 1 << 20;
+    let a = table("a");
+    world.sink.create_table(&a, number_schema());
+    for _ in 0..400 {
+        world.source.publish(&world.shard(), &[request(&a, 0..1000)]);
+    }
+    world.sink.script(|op, _| if op == Op::Commit { Fault::Unavailable } else { Fault::None });
+    let run = world.start();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let read = world.source.full_reads();
+    assert!(0 < read && read < 400, "{read} messages were read");
+    assert!(!world.status.watch().borrow().is_ready());
+    world.sink.heal();
+    world.done().await;
+    run.drain().await;
+    assert_eq!(once(world.sink.ids(&a)).len(), 400_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_fills_while_the_one_before_is_committed() {
+    let mut world = World::new(1);
+    world.config.flush.max_age = Duration::from_secs(1);
+    let a = table("a");
+    world.sink.create_table(&a, number_schema());
+    world.source.publish(&world.shard(), &[request(&a, [1])]);
+    world.sink.script(|op, _| if op == Op::Commit { Fault::Unavailable } else { Fault::None });
+    let run = world.start();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for n in 0..50 {
+        world.source.publish(&world.shard(), &[request(&a, [n])]);
+    }
+    let read = world.source.until(|| world.source.full_reads() == 51);
+    read.await_within_a_second().await;
+    assert_eq!(world.source.full_reads(), 51);
+    world.sink.heal();
+    world.done().await;
+    assert_eq!(world.sink.commits(), 2, "the second batch holds all that came in meanwhile");
+    run.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_bound_a_batch_but_never_cut_a_message() {
+    let mut world = World::new(1);
+    world.config.flush.max_rows = 10;
+    let a = table("a");
+    world.sink.create_table(&a, number_schema());
+    for _ in 0..10 {
+        world.source.publish(&world.shard(), &[request(&a, 0..4), request(&a, 0..3)]);
+    }
+    let run = world.start();
+    world.done().await;
+    run.drain().await;
+    let table = world.sink.table(&a).expect("exists");
+    let sizes: Vec<usize> =
+        table.snapshots.iter().filter_map(|s| s.rows.as_ref()).map(|rows| rows.num_rows()).collect();
+    assert_eq!(sizes, [14; 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_table_is_forgotten_and_comes_back() {
+    let world = World::new(1);
+    let a = table("a");
+    world.sink.create_table(&a, number_schema());
+    world.source.publish(&world.shard(), &[request(&a, [1])]);
+    let run = world.start();
+    world.done().await;
+    let open = || world.metrics.tables.get_or_create(&world.label()).get();
+    assert_eq!(open(), 1);
+    tokio::time::sleep(world.config.idle_after * 2).await;
+    assert_eq!(open(), 0);
+    world.source.publish(&world.shard(), &[request(&a, [2])]);
+    world.done().await;
+    run.drain().await;
+    assert_eq!(once(world.sink.ids(&a)), ids(0, 1..3, 1));
+}

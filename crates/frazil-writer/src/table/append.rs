@@ -1,0 +1,85 @@
+//! One append to one table, tried until its outcome is certain. The batch waits here while a catalog or a store is
+//! down; nothing else of the table proceeds meanwhile.
+
+use arrow_array::RecordBatch;
+use frazil_core::TableName;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Abandon;
+use crate::pipeline::StreamContext;
+use crate::sink::{Append, CommitError, Committed, SinkTable, Staged, TableSink};
+use crate::source::Source;
+
+/// Summary key with the name of the writer that made a commit.
+pub(super) const WRITER: &str = "frazil.writer";
+
+/// Stages the rows (if any) and commits the append.
+pub(super) async fn append<So: Source, Si: TableSink>(
+    context: &StreamContext<So, Si>,
+    name: &TableName,
+    table: &Si::Table,
+    rows: Option<RecordBatch>,
+    append: &Append,
+) -> Result<(Committed, Si::Table), Abandon> {
+    let staged = match rows {
+        Some(rows) => Some(stage(context, name, table, rows).await),
+        None => None,
+    };
+    let files = staged.as_ref().map(|staged| &staged.files);
+    let mut trouble = context.trouble(name, "commit");
+    loop {
+        // Always the very same append: it is committed at most once, and an open outcome is resolved by asking again.
+        let error = match context.sink.commit(table, files, append).await {
+            Ok((committed, now)) => {
+                if committed.adopted() {
+                    context.metrics.adopted.get_or_create(&context.stream_label()).inc();
+                    tracing::info!(table = %name, commit_id = %append.commit_id, "found an unanswered commit in the table");
+                }
+                return Ok((committed, now));
+            }
+            Err(error) => error,
+        };
+        match error {
+            CommitError::Fenced { key, expected, found } => {
+                let holder = holder(context, name).await;
+                return Err(Abandon::Fenced { table: name.clone(), holder, key, expected, found });
+            }
+            CommitError::Replaced => {
+                return Err(Abandon::Replaced { table: name.clone(), what: "was replaced by another one" });
+            }
+            CommitError::Gone => return Err(Abandon::Replaced { table: name.clone(), what: "was dropped" }),
+            CommitError::Unknown(_) => trouble.retry("unknown", &error).await,
+            CommitError::Unavailable(_) => trouble.retry("unavailable", &error).await,
+            CommitError::Rejected(_) => trouble.retry("rejected", &error).await,
+        }
+    }
+}
+
+async fn stage<So: Source, Si: TableSink>(
+    context: &StreamContext<So, Si>,
+    name: &TableName,
+    table: &Si::Table,
+    rows: RecordBatch,
+) -> Staged<Si::Files> {
+    let started = Instant::now();
+    let mut trouble = context.trouble(name, "store files");
+    let staged = loop {
+        let prefix = format!("{}-{}", context.config.name, Uuid::now_v7());
+        match context.sink.stage(table, rows.clone(), &prefix).await {
+            Ok(staged) => break staged,
+            Err(error) => trouble.sink(&error).await,
+        }
+    };
+    let label = context.stream_label();
+    context.metrics.stage_seconds.get_or_create(&label).observe(started.elapsed().as_secs_f64());
+    context.metrics.files.get_or_create(&label).inc_by(staged.count as u64);
+    context.metrics.file_bytes.get_or_create(&label).inc_by(staged.bytes);
+    staged
+}
+
+/// Who made the newest commit of ours, for the log.
+pub(super) async fn holder<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, name: &TableName) -> String {
+    let table = context.sink.load(name).await.ok().flatten();
+    table.and_then(|table| table.find_summary(WRITER, &|_| true)).unwrap_or_else(|| "an unknown writer".to_owned())
+}

@@ -1,0 +1,195 @@
+//! The work on one sealed batch: dead letters first, then rows and checkpoint in one fenced commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use frazil_core::stream::CommitNotice;
+use frazil_core::{Shard, TableName};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Abandon;
+use super::append::{WRITER, append, holder};
+use super::fence::ShardFence;
+use super::load::load;
+use crate::batch::{SealedBatch, ShardDelta};
+use crate::budget::Permit;
+use crate::dead_letter::{dead_letter_schema, letter_rows};
+use crate::flush::CommitTrigger;
+use crate::metrics::CauseLabel;
+use crate::pipeline::StreamContext;
+use crate::sink::{Append, Committed, SinkTable, TableSink};
+use crate::source::Source;
+
+/// Summary key with the reason of a commit.
+const TRIGGER: &str = "frazil.commit-trigger";
+
+/// What is needed to commit a batch.
+pub(super) struct Work<So: Source, Si: TableSink> {
+    pub(super) context: Arc<StreamContext<So, Si>>,
+    pub(super) name: TableName,
+    /// The table the batch was decoded for; `None` if it does not exist.
+    pub(super) main: Option<Si::Table>,
+    pub(super) dead: Option<Si::Table>,
+    /// Of every shard in the batch.
+    pub(super) fences: Vec<ShardFence>,
+}
+
+/// A committed batch.
+pub(super) struct Flushed<T> {
+    proof: Committed,
+    /// The table as of the commit.
+    pub(super) main: Option<T>,
+    /// The dead-letter table, if the batch touched it or it was known.
+    pub(super) dead: Option<T>,
+    /// The shards' new state.
+    pub(super) fences: Vec<ShardFence>,
+    /// Memory, to be given back now.
+    pub(super) permit: Permit,
+    deltas: Vec<ShardDelta>,
+    trigger: CommitTrigger,
+    rows: usize,
+    letters: BTreeMap<&'static str, u64>,
+    seconds: f64,
+}
+
+impl<So: Source, Si: TableSink> Work<So, Si> {
+    /// Commits the batch; returns only when it is committed, or must be given up.
+    pub(super) async fn flush(mut self, mut batch: SealedBatch) -> Result<Flushed<Si::Table>, Abandon> {
+        let started = Instant::now();
+        let rows = batch.rows.as_ref().map_or(0, arrow_array::RecordBatch::num_rows);
+        let mut letters = BTreeMap::new();
+        for letter in &batch.letters {
+            *letters.entry(letter.reason.code()).or_default() += 1;
+        }
+        let mut proof = None;
+        if !batch.letters.is_empty() || self.main.is_none() {
+            self.check_base(&batch).await?;
+            proof = Some(self.commit_letters(&batch).await?);
+        }
+        let proof = match (self.main.take(), proof) {
+            (Some(main), _) => self.commit_rows(&main, &mut batch).await?,
+            (None, Some(proof)) => proof,
+            (None, None) => unreachable!("without a table the letters are committed"),
+        };
+        Ok(Flushed {
+            proof,
+            main: self.main,
+            dead: self.dead,
+            fences: self.fences,
+            permit: batch.permit,
+            deltas: batch.deltas,
+            trigger: batch.trigger,
+            rows,
+            letters,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Letters of a batch whose rows can no longer be committed must not be written: the table has moved on, and
+    /// whoever moved it may have made rows of these events.
+    async fn check_base(&self, batch: &SealedBatch) -> Result<(), Abandon> {
+        let name = &self.name;
+        let now = load(&self.context, name).await;
+        let replaced = |what| Err(Abandon::Replaced { table: name.clone(), what });
+        let (now, main) = match (now, &self.main) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => return replaced("was created"),
+            (None, Some(_)) => return replaced("was dropped"),
+            (Some(now), Some(main)) if now.uuid() != main.uuid() => return replaced("was replaced by another one"),
+            (Some(now), Some(main)) => (now, main),
+        };
+        debug_assert_eq!(now.uuid(), main.uuid());
+        debug_assert_eq!(self.fences.len(), batch.deltas.len());
+        for fence in &self.fences {
+            let key = fence.shard.checkpoint_property();
+            let (expected, found) = (fence.expected(), now.property(&key));
+            if expected != found {
+                let holder = holder(&self.context, name).await;
+                let (expected, found) = (expected.map(str::to_owned), found.map(str::to_owned));
+                return Err(Abandon::Fenced { table: name.clone(), holder, key, expected, found });
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit_letters(&mut self, batch: &SealedBatch) -> Result<Committed, Abandon> {
+        let name = self.name.dead_letter();
+        let dead = match self.dead.take() {
+            Some(dead) => dead,
+            None => create_dead_letter(&self.context, &name).await,
+        };
+        let commit_id = Uuid::now_v7();
+        let alone = self.main.is_none();
+        let mut properties = Vec::new();
+        for (fence, delta) in self.fences.iter_mut().zip(&batch.deltas) {
+            if alone || batch.letters.iter().any(|letter| letter.shard == delta.shard) {
+                properties.extend(fence.advance_letters(&delta.delta, &batch.letters, alone));
+            }
+        }
+        let request = Append { commit_id, fence: properties, summary: self.summary(batch) };
+        let rows = letter_rows(&batch.letters, &commit_id.to_string(), dead.arrow_schema());
+        let rows = (!batch.letters.is_empty()).then_some(rows);
+        let (proof, dead) = append(&self.context, &name, &dead, rows, &request).await?;
+        self.dead = Some(dead);
+        Ok(proof)
+    }
+
+    async fn commit_rows(&mut self, main: &Si::Table, batch: &mut SealedBatch) -> Result<Committed, Abandon> {
+        let fences = self.fences.iter_mut().zip(&batch.deltas);
+        let properties = fences.map(|(fence, delta)| fence.advance(&delta.delta)).collect();
+        let request = Append { commit_id: batch.commit_id, fence: properties, summary: self.summary(batch) };
+        let (proof, now) = append(&self.context, &self.name, main, batch.rows.take(), &request).await?;
+        self.main = Some(now);
+        Ok(proof)
+    }
+
+    fn summary(&self, batch: &SealedBatch) -> BTreeMap<String, String> {
+        let deltas = batch.deltas.iter().map(|delta| (delta.shard.delta_summary(), delta.delta.to_string()));
+        let about = [(WRITER, self.context.config.name.clone()), (TRIGGER, batch.trigger.to_string())];
+        deltas.chain(about.map(|(key, value)| (key.to_owned(), value))).collect()
+    }
+}
+
+async fn create_dead_letter<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, name: &TableName) -> Si::Table {
+    let schema = dead_letter_schema();
+    let mut trouble = context.trouble(name, "create the dead-letter table");
+    loop {
+        match context.sink.create(name, &schema).await {
+            Ok(table) => return table,
+            Err(error) => trouble.sink(&error).await,
+        }
+    }
+}
+
+impl<T> Flushed<T> {
+    /// Moves the shards' progress, counts, logs; returns what to announce.
+    pub(super) fn settle<So: Source, Si: TableSink>(
+        &self,
+        context: &StreamContext<So, Si>,
+        table: &TableName,
+    ) -> Vec<(Shard, CommitNotice)> {
+        let (label, metrics) = (context.stream_label(), &context.metrics);
+        let cause = |cause| CauseLabel { stream: label.stream.clone(), cause };
+        metrics.rows.get_or_create(&label).inc_by(self.rows as u64);
+        metrics.commits.get_or_create(&cause(self.trigger.as_str())).inc();
+        metrics.commit_seconds.get_or_create(&label).observe(self.seconds);
+        for (reason, count) in &self.letters {
+            metrics.dead_letters.get_or_create(&cause(reason)).inc_by(*count);
+        }
+        let snapshot_id = self.proof.snapshot_id();
+        tracing::info!(
+            %table, snapshot_id, trigger = %self.trigger, rows = self.rows,
+            dead_letters = self.letters.values().sum::<u64>(), seconds = self.seconds, "committed"
+        );
+        let mut notices = Vec::new();
+        for ShardDelta { shard, delta } in &self.deltas {
+            if let Some(state) = context.shard(shard.index) {
+                state.progress().committed(table, &self.proof, delta.end);
+            }
+            let (incarnation, sequence) = (delta.incarnation, delta.end);
+            notices.push((shard.clone(), CommitNotice { table: table.clone(), incarnation, sequence, snapshot_id }));
+        }
+        notices
+    }
+}
