@@ -1,0 +1,116 @@
+//! What types cannot say: required keys, values that belong together. Collects every complaint, not only the first.
+
+use std::net::SocketAddr;
+
+use super::error::ConfigError;
+use super::sections::{AuthKind, AuthSection, CatalogSection, Config, EmbeddedSection, NatsSection};
+use crate::telemetry;
+
+/// Checks everything that can be checked without contacting anybody.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    let mut wrong = Vec::new();
+    if let Err(reason) = telemetry::check_level(&config.telemetry.level) {
+        wrong.push(format!("telemetry.level: {reason}"));
+    }
+    nats(&config.nats, &mut wrong);
+    for (name, section) in &config.catalogs {
+        catalog(name, section, &mut wrong);
+    }
+    default_catalog(config, &mut wrong);
+    if let Some(section) = &config.catalog {
+        embedded(section, &mut wrong);
+    }
+    listeners(config, &mut wrong);
+    if let Err(error) = config.proxy.settings().validate() {
+        wrong.push(format!("proxy: {error}"));
+    }
+    if let Err(error) = config.writer.settings(0, 1).validate() {
+        wrong.push(format!("writer: {error}"));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(wrong)) }
+}
+
+fn nats(section: &NatsSection, wrong: &mut Vec<String>) {
+    if section.servers.is_empty() {
+        wrong.push("nats.servers: name at least one server, such as \"nats://127.0.0.1:4222\"".to_owned());
+    }
+    let logins = [section.user.is_some(), section.token.is_some(), section.credentials_file.is_some()]
+        .iter()
+        .filter(|set| **set)
+        .count();
+    if logins > 1 {
+        wrong.push("nats: user, token and credentials_file are three ways to log in; keep one".to_owned());
+    }
+    if section.user.is_some() != section.password.is_some() {
+        wrong.push("nats: user and password go together".to_owned());
+    }
+    if ![1, 3, 5].contains(&section.control_replicas) {
+        wrong.push(format!("nats.control_replicas: must be 1, 3 or 5, not {}", section.control_replicas));
+    }
+    if section.request_timeout.0.is_zero() {
+        wrong.push("nats.request_timeout: must be longer than 0s".to_owned());
+    }
+}
+
+fn catalog(name: &str, section: &CatalogSection, wrong: &mut Vec<String>) {
+    if name.is_empty() || name.contains(['.', '/']) || name.chars().any(char::is_control) {
+        wrong
+            .push(format!("catalogs.{name:?}: the name is the first part of table names, so it has no '.' and no '/'"));
+    }
+    match url::Url::parse(&section.uri) {
+        Ok(uri) if matches!(uri.scheme(), "http" | "https") => {}
+        _ => wrong.push(format!("catalogs.{name}.uri: must be an http:// or https:// URL, not {:?}", section.uri)),
+    }
+    if section.request_timeout.0.is_zero() {
+        wrong.push(format!("catalogs.{name}.request_timeout: must be longer than 0s"));
+    }
+    auth(name, &section.auth, wrong);
+}
+
+fn auth(name: &str, section: &AuthSection, wrong: &mut Vec<String>) {
+    let (token, credential) = (section.token.is_some(), section.credential.is_some());
+    let complaint = match (section.kind, token, credential) {
+        (AuthKind::None, false, false) | (AuthKind::Bearer, true, false) | (AuthKind::OAuth2, false, true) => return,
+        (AuthKind::None, ..) => "a secret is given, but kind is \"none\"; say kind = \"bearer\" or \"oauth2\"",
+        (AuthKind::Bearer, ..) => "kind \"bearer\" takes token or token_file, and nothing else",
+        (AuthKind::OAuth2, ..) => "kind \"oauth2\" takes credential or credential_file, and no token",
+    };
+    wrong.push(format!("catalogs.{name}.auth: {complaint}"));
+}
+
+fn default_catalog(config: &Config, wrong: &mut Vec<String>) {
+    let names = || config.catalogs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match config.default_catalog() {
+        Some(name) if config.catalogs.contains_key(name) => {}
+        Some(name) => wrong.push(format!("default_catalog: there is no [catalogs.{name}]; there are: {}", names())),
+        None if config.catalogs.is_empty() => {}
+        None => wrong.push(format!("default_catalog: say which of {} two-part table names mean", names())),
+    }
+}
+
+fn embedded(section: &EmbeddedSection, wrong: &mut Vec<String>) {
+    if section.database.as_os_str().is_empty() {
+        wrong.push("catalog.database: the path of the SQLite file is required".to_owned());
+    }
+    if !section.warehouse.starts_with("file:///") && !section.warehouse.starts_with("s3://") {
+        wrong.push(format!(
+            "catalog.warehouse: must be file:///absolute/directory or s3://bucket/prefix, not {:?}",
+            section.warehouse
+        ));
+    }
+    if section.token.is_none() && !section.listen.ip().is_loopback() {
+        wrong.push(format!(
+            "catalog.listen: {} is reachable from outside, so catalog.token is required",
+            section.listen
+        ));
+    }
+}
+
+/// Addresses of one process must differ; port 0 (the system chooses) always does.
+fn listeners(config: &Config, wrong: &mut Vec<String>) {
+    let Some(embedded) = &config.catalog else { return };
+    let same = |a: SocketAddr, b: SocketAddr| a == b && a.port() != 0;
+    if same(embedded.listen, embedded.admin_listen) {
+        wrong.push("catalog: listen and admin_listen are the same address".to_owned());
+    }
+}

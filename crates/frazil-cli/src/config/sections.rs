@@ -1,0 +1,365 @@
+//! The keys of the configuration file with their types and defaults. Data only; nothing is opened or contacted.
+//!
+//! Every key has a default, so that one key alone (an environment variable) can be checked; what is required is said
+//! by `check`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use frazil_proxy::ProxyConfig;
+use frazil_writer::config::Backoff;
+use frazil_writer::{FlushPolicy, WriterConfig};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::secret::{Properties, Secret, mask_address};
+use crate::telemetry::LogFormat;
+use crate::units::{Size, Span};
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Catalog that two-part table names mean; may be left out if there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) default_catalog: Option<String>,
+    pub(crate) telemetry: TelemetrySection,
+    pub(crate) nats: NatsSection,
+    pub(crate) proxy: ProxySection,
+    pub(crate) writer: WriterSection,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) catalog: Option<EmbeddedSection>,
+    pub(crate) catalogs: BTreeMap<String, CatalogSection>,
+}
+
+impl Config {
+    pub(super) fn try_from_table(table: toml::Table) -> Result<Self, toml::de::Error> {
+        Self::deserialize(toml::Value::Table(table))
+    }
+
+    /// The catalog that two-part names mean: the named one, or the only one.
+    pub(crate) fn default_catalog(&self) -> Option<&str> {
+        let only = || self.catalogs.keys().next().filter(|_| self.catalogs.len() == 1);
+        self.default_catalog.as_ref().or_else(only).map(String::as_str)
+    }
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TelemetrySection {
+    pub(crate) format: LogFormat,
+    /// Level or filter, such as `info` or `info,frazil_writer=debug`; `RUST_LOG` wins.
+    pub(crate) level: String,
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// `[nats]`: the log.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NatsSection {
+    #[serde(serialize_with = "masked_addresses")]
+    pub(crate) servers: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) credentials_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) request_timeout: Span,
+    /// Copies of the control bucket (definitions, tokens, progress): 1, 3 or 5.
+    pub(crate) control_replicas: u32,
+}
+
+impl Default for NatsSection {
+    fn default() -> Self {
+        Self {
+            servers: vec!["nats://127.0.0.1:4222".to_owned()],
+            user: None,
+            password: None,
+            password_file: None,
+            token: None,
+            token_file: None,
+            credentials_file: None,
+            tls_ca: None,
+            request_timeout: Span::secs(5),
+            control_replicas: 1,
+        }
+    }
+}
+
+/// `[catalogs.<name>]`: an Iceberg REST catalog.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CatalogSection {
+    /// Root of the REST API. Required.
+    pub(crate) uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) warehouse: Option<String>,
+    /// Ask the catalog for credentials to the tables' files.
+    pub(crate) vended_credentials: bool,
+    pub(crate) request_timeout: Span,
+    pub(crate) auth: AuthSection,
+    /// Headers for every request.
+    pub(crate) headers: BTreeMap<String, Secret>,
+    /// FileIO properties (`s3.endpoint`, …).
+    pub(crate) properties: Properties,
+    /// The same, each value in a file.
+    pub(crate) property_files: BTreeMap<String, PathBuf>,
+}
+
+impl Default for CatalogSection {
+    fn default() -> Self {
+        Self {
+            uri: String::new(),
+            warehouse: None,
+            vended_credentials: false,
+            request_timeout: Span::secs(60),
+            auth: AuthSection::default(),
+            headers: BTreeMap::new(),
+            properties: Properties::default(),
+            property_files: BTreeMap::new(),
+        }
+    }
+}
+
+/// How requests to a catalog are authenticated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AuthKind {
+    #[default]
+    None,
+    /// A fixed token: `token` or `token_file`.
+    Bearer,
+    /// Client credentials: `credential` (`id:secret`) or `credential_file`, `oauth2_server_uri`, `scope`.
+    OAuth2,
+}
+
+/// `[catalogs.<name>.auth]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuthSection {
+    pub(crate) kind: AuthKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) credential: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) credential_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oauth2_server_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
+}
+
+/// `[proxy]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ProxySection {
+    pub(crate) listen: SocketAddr,
+    /// Largest body after decompression. Larger: 413.
+    pub(crate) body_max: Size,
+    pub(crate) body_timeout: Span,
+    pub(crate) header_timeout: Span,
+    pub(crate) max_connections: usize,
+    /// Requests in flight. More: 429.
+    pub(crate) max_requests: usize,
+    /// Bytes of bodies in flight. More: 429.
+    pub(crate) max_in_flight: Size,
+    pub(crate) publish_timeout: Span,
+    pub(crate) publish_deadline: Span,
+    pub(crate) heartbeat_after: Span,
+    /// How old a cached table schema may be.
+    pub(crate) table_ttl: Span,
+    pub(crate) tables_max: usize,
+    pub(crate) catalog_timeout: Span,
+    pub(crate) wait_default: Span,
+    pub(crate) wait_max: Span,
+    pub(crate) poll_interval: Span,
+    pub(crate) max_waiters: usize,
+    /// Longest drain at the end.
+    pub(crate) drain_timeout: Span,
+}
+
+impl Default for ProxySection {
+    fn default() -> Self {
+        let of = ProxyConfig::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            body_max: Size(of.body_max_bytes as u64),
+            body_timeout: Span(of.body_timeout),
+            header_timeout: Span(of.header_timeout),
+            max_connections: of.max_connections,
+            max_requests: of.max_requests,
+            max_in_flight: Size(of.max_in_flight_bytes as u64),
+            publish_timeout: Span(of.publish_timeout),
+            publish_deadline: Span(of.publish_deadline),
+            heartbeat_after: Span(of.heartbeat_after),
+            table_ttl: Span(of.table_ttl),
+            tables_max: of.tables_max,
+            catalog_timeout: Span(of.catalog_timeout),
+            wait_default: Span(of.wait_default),
+            wait_max: Span(of.wait_max),
+            poll_interval: Span(of.poll_interval),
+            max_waiters: of.max_waiters,
+            drain_timeout: Span(of.drain_deadline),
+        }
+    }
+}
+
+impl ProxySection {
+    /// The proxy's own settings.
+    pub(crate) fn settings(&self) -> ProxyConfig {
+        ProxyConfig {
+            body_max_bytes: saturated(self.body_max),
+            body_timeout: self.body_timeout.0,
+            header_timeout: self.header_timeout.0,
+            max_connections: self.max_connections,
+            max_requests: self.max_requests,
+            max_in_flight_bytes: saturated(self.max_in_flight),
+            publish_timeout: self.publish_timeout.0,
+            publish_deadline: self.publish_deadline.0,
+            heartbeat_after: self.heartbeat_after.0,
+            table_ttl: self.table_ttl.0,
+            tables_max: self.tables_max,
+            catalog_timeout: self.catalog_timeout.0,
+            wait_default: self.wait_default.0,
+            wait_max: self.wait_max.0,
+            poll_interval: self.poll_interval.0,
+            max_waiters: self.max_waiters,
+            drain_deadline: self.drain_timeout.0,
+        }
+    }
+}
+
+/// `[writer]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WriterSection {
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub(crate) admin_listen: SocketAddr,
+    /// Age at which an open batch is committed.
+    pub(crate) flush_interval: Span,
+    /// Rows at which an open batch is committed.
+    pub(crate) flush_rows: usize,
+    /// Size of the column data at which an open batch is committed.
+    pub(crate) flush_size: Size,
+    /// Budget of everything between the log and the tables.
+    pub(crate) memory: Size,
+    /// What each shard's reader may hold beyond the budget.
+    pub(crate) read_ahead: Size,
+    /// How old a loaded table may be before the next batch.
+    pub(crate) table_refresh: Span,
+    pub(crate) idle_after: Span,
+    pub(crate) progress_interval: Span,
+    pub(crate) purge_interval: Span,
+    pub(crate) backoff_first: Span,
+    pub(crate) backoff_longest: Span,
+    /// Longest drain at the end.
+    pub(crate) drain_timeout: Span,
+}
+
+impl Default for WriterSection {
+    fn default() -> Self {
+        let of = WriterConfig::new(0, 1);
+        Self {
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            flush_interval: Span(of.flush.max_age),
+            flush_rows: of.flush.max_rows,
+            flush_size: Size(of.flush.max_bytes as u64),
+            memory: Size(of.memory_bytes as u64),
+            read_ahead: Size(of.read_ahead_bytes as u64),
+            table_refresh: Span(of.table_refresh),
+            idle_after: Span(of.idle_after),
+            progress_interval: Span(of.progress_interval),
+            purge_interval: Span(of.purge_interval),
+            backoff_first: Span(of.backoff.first),
+            backoff_longest: Span(of.backoff.longest),
+            drain_timeout: Span(of.drain_deadline),
+        }
+    }
+}
+
+impl WriterSection {
+    /// The writer's own settings, for writer `ordinal` of `replicas`.
+    pub(crate) fn settings(&self, ordinal: u32, replicas: u32) -> WriterConfig {
+        WriterConfig {
+            flush: FlushPolicy {
+                max_age: self.flush_interval.0,
+                max_rows: self.flush_rows,
+                max_bytes: saturated(self.flush_size),
+            },
+            memory_bytes: saturated(self.memory),
+            read_ahead_bytes: saturated(self.read_ahead),
+            table_refresh: self.table_refresh.0,
+            idle_after: self.idle_after.0,
+            progress_interval: self.progress_interval.0,
+            purge_interval: self.purge_interval.0,
+            backoff: Backoff { first: self.backoff_first.0, longest: self.backoff_longest.0 },
+            drain_deadline: self.drain_timeout.0,
+            ..WriterConfig::new(ordinal, replicas)
+        }
+    }
+}
+
+/// A size beyond the address space is refused later, by the bound it passes.
+fn saturated(size: Size) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+/// `[catalog]`: the embedded catalog, served by `frazil catalog`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EmbeddedSection {
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin_listen: SocketAddr,
+    /// The SQLite file. Required.
+    pub(crate) database: PathBuf,
+    /// `file:///absolute/directory` or `s3://bucket/prefix`. Required.
+    pub(crate) warehouse: String,
+    pub(crate) name: String,
+    /// When set, clients must send it as their bearer token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) properties: Properties,
+    pub(crate) property_files: BTreeMap<String, PathBuf>,
+    pub(crate) drain_timeout: Span,
+}
+
+impl Default for EmbeddedSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8181)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 8182)),
+            database: PathBuf::new(),
+            warehouse: String::new(),
+            name: "frazil".to_owned(),
+            token: None,
+            token_file: None,
+            properties: Properties::default(),
+            property_files: BTreeMap::new(),
+            drain_timeout: Span::secs(10),
+        }
+    }
+}
+
+fn masked_addresses<S: Serializer>(addresses: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(addresses.iter().map(|address| mask_address(address)))
+}

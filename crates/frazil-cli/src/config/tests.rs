@@ -1,0 +1,199 @@
+//! Reading configurations as people write them, rightly and wrongly.
+
+use std::io::Write;
+
+use super::*;
+
+fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    parse(text, "frazil.toml", environment)
+}
+
+fn refusal(text: &str, environment: &[(&str, &str)]) -> String {
+    read(text, environment).expect_err(text).to_string()
+}
+
+const FULL: &str = r#"
+[nats]
+servers = ["nats://a:4222", "nats://b:4222"]
+token = "hush-nats"
+
+[catalogs.lake]
+uri = "https://catalog.example.com"
+warehouse = "main"
+[catalogs.lake.auth]
+kind = "oauth2"
+credential = "id:hush-oauth"
+[catalogs.lake.headers]
+x-api-key = "hush-header"
+[catalogs.lake.properties]
+"s3.endpoint" = "http://127.0.0.1:8333"
+"s3.secret-access-key" = "hush-s3"
+
+[proxy]
+listen = "0.0.0.0:8080"
+body_max = "2MiB"
+
+[writer]
+flush_interval = "1s"
+memory = 536870912
+"#;
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    let config = read("", &[]).expect("valid");
+    assert_eq!(config, Config::default());
+    assert_eq!(config.default_catalog(), None);
+}
+
+#[test]
+fn values_are_typed() {
+    let config = read(FULL, &[]).expect("valid");
+    assert_eq!(config.default_catalog(), Some("lake"));
+    assert_eq!(config.proxy.settings().body_max_bytes, 2 << 20);
+    let writer = config.writer.settings(1, 3);
+    assert_eq!((writer.flush.max_age.as_secs(), writer.memory_bytes, writer.ordinal), (1, 512 << 20, 1));
+    assert_eq!(config.catalogs["lake"].auth.kind, AuthKind::OAuth2);
+}
+
+#[test]
+fn unknown_keys_and_wrong_values_are_refused_with_their_line() {
+    for (text, words) in [
+        ("[proxy]\nlisten = \"127.0.0.1:1\"\nlissten = 1\n", ["line 3", "unknown field `lissten`"]),
+        ("[writers]\n", ["line 1", "unknown field `writers`"]),
+        ("[writer]\nflush_interval = \"5\"\n", ["line 2", "is not a duration"]),
+        ("[writer]\nflush_interval = 5\n", ["line 2", "expected a string"]),
+        ("[proxy]\n\nbody_max = \"5 parsecs\"\n", ["line 3", "is not a size"]),
+        ("[proxy]\nlisten = \"localhost\"\n", ["line 2", "invalid socket address"]),
+        ("[catalogs.lake.auth]\nkind = \"basic\"\n", ["line 2", "unknown variant `basic`"]),
+        ("[proxy\n", ["line 1", "frazil.toml"]),
+    ] {
+        let message = refusal(text, &[]);
+        for word in words {
+            assert!(message.contains(word), "{text}: {message}");
+        }
+    }
+}
+
+#[test]
+fn every_complaint_is_listed() {
+    let text = "default_catalog = \"nope\"\n[nats]\nservers = []\nuser = \"u\"\n[catalogs.\"a.b\"]\nuri = \"ftp://x\"\n\
+                [catalog]\nlisten = \"0.0.0.0:8181\"\n[writer]\nflush_interval = \"0s\"\n[telemetry]\nlevel = \"a=b=c\"\n";
+    let message = refusal(text, &[]);
+    for words in [
+        "default_catalog",
+        "nats.servers",
+        "user and password go together",
+        "has no '.'",
+        "must be an http:// or https:// URL",
+        "catalog.database",
+        "catalog.warehouse",
+        "catalog.token is required",
+        "writer: flush.max_age",
+        "telemetry.level",
+    ] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+}
+
+#[test]
+fn auth_kinds_take_their_own_secrets() {
+    let auth = |auth: &str| read(&format!("[catalogs.lake]\nuri = \"http://x\"\n[catalogs.lake.auth]\n{auth}\n"), &[]);
+    assert!(auth("kind = \"bearer\"\ntoken = \"t\"").is_ok());
+    assert!(auth("kind = \"oauth2\"\ncredential = \"a:b\"\nscope = \"s\"").is_ok());
+    for wrong in ["kind = \"bearer\"", "token = \"t\"", "kind = \"oauth2\"\ntoken = \"t\"", "kind = \"bearer\"\ncredential = \"c\""] {
+        assert!(auth(wrong).expect_err(wrong).to_string().contains("catalogs.lake.auth"), "{wrong}");
+    }
+}
+
+#[test]
+fn two_catalogs_need_a_default() {
+    let text = "[catalogs.a]\nuri = \"http://a\"\n[catalogs.b]\nuri = \"http://b\"\n";
+    assert!(refusal(text, &[]).contains("say which of a, b"));
+    let config = read(text, &[("FRAZIL__DEFAULT_CATALOG", "b")]).expect("valid");
+    assert_eq!(config.default_catalog(), Some("b"));
+}
+
+#[test]
+fn the_environment_wins() {
+    let config = read(
+        FULL,
+        &[
+            ("FRAZIL__WRITER__FLUSH_INTERVAL", "250ms"),
+            ("FRAZIL__PROXY__MAX_REQUESTS", "7"),
+            ("FRAZIL__NATS__SERVERS", "[\"nats://c:4222\"]"),
+            ("FRAZIL__NATS__TOKEN", "12345"),
+            ("FRAZIL__CATALOGS__LAKE__VENDED_CREDENTIALS", "true"),
+            ("FRAZIL__CATALOGS__LAKE__PROPERTIES__S3_ENDPOINT", "http://other"),
+            ("FRAZIL__CATALOGS__LAKE__PROPERTIES__S3_ACCESS_KEY_ID", "id"),
+            ("FRAZIL__CATALOGS__LAKE__HEADERS__X_API_KEY", "new"),
+            ("FRAZIL__CATALOGS__OTHER__URI", "http://o"),
+            ("FRAZIL__DEFAULT_CATALOG", "lake"),
+            ("FRAZIL_URL", "not ours"),
+            ("PATH", "/bin"),
+        ],
+    )
+    .expect("valid");
+    assert_eq!(config.writer.flush_interval.to_string(), "250ms");
+    assert_eq!(config.proxy.max_requests, 7);
+    assert_eq!(config.nats.servers, ["nats://c:4222"]);
+    assert_eq!(config.nats.token.as_ref().map(Secret::reveal), Some("12345"));
+    let lake = &config.catalogs["lake"];
+    assert!(lake.vended_credentials);
+    assert_eq!(lake.properties.0["s3.endpoint"], "http://other");
+    assert_eq!(lake.properties.0["s3.access-key-id"], "id");
+    assert_eq!(lake.headers["x-api-key"].reveal(), "new");
+    assert_eq!(config.catalogs["other"].uri, "http://o");
+}
+
+#[test]
+fn wrong_variables_are_named() {
+    for (variable, value, words) in [
+        ("FRAZIL__WRITER__FLUSH_INTERVAL", "5", "is not a duration"),
+        ("FRAZIL__PROXY__MAX_REQUESTS", "many", "invalid type"),
+        ("FRAZIL__PROXY__LISSTEN", "x", "unknown field"),
+        ("FRAZIL__PROXY____LISTEN", "x", "between two"),
+    ] {
+        let message = refusal("", &[(variable, value)]);
+        assert!(message.contains(variable) && message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_too_and_are_never_shown() {
+    let mut file = tempfile::NamedTempFile::new().expect("file");
+    file.write_all(b"hush-file\n").expect("write");
+    let path = file.path().display();
+    let text = FULL.replace("token = \"hush-nats\"", &format!("token_file = \"{path}\""))
+        + &format!("[catalogs.lake.property_files]\n\"s3.access-key-id\" = \"{path}\"\n");
+    let config = read(&text, &[]).expect("valid");
+    assert_eq!(config.nats.token.as_ref().map(Secret::reveal), Some("hush-file"));
+    assert_eq!(config.catalogs["lake"].properties.0["s3.access-key-id"], "hush-file");
+
+    let mut config = read(FULL, &[]).expect("valid");
+    config.nats.servers = vec!["nats://me:hush-url@a:4222".to_owned(), "nats://hush-url@a".to_owned()];
+    for shown in [format!("{:?}", config.catalogs), toml::to_string(&config).expect("shown")] {
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("http://127.0.0.1:8333"), "{shown}");
+    }
+
+    let twice = format!("[nats]\ntoken = \"a\"\ntoken_file = \"{path}\"\n");
+    assert!(refusal(&twice, &[]).contains("nats.token and nats.token_file are both set"));
+    assert!(refusal("[nats]\ntoken_file = \"/nowhere/at/all\"\n", &[]).contains("nats.token"));
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let shown = toml::to_string(&Config::default()).expect("shown");
+    assert_eq!(read(&shown, &[]).expect("valid"), Config::default());
+}
+
+#[test]
+fn the_documented_example_is_valid() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/frazil.toml");
+    let text = std::fs::read_to_string(path).expect("docs/frazil.toml");
+    let config = read(&text, &[]).expect("valid");
+    // The commented-out keys are the defaults: uncommented, the file still means the same.
+    let uncommented: String = text.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+    assert_eq!(read(&uncommented, &[]).expect("valid"), config);
+}

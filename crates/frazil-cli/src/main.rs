@@ -1,0 +1,52 @@
+//! The `frazil` binary: parse, then run one command. Everything else has its own file.
+//!
+//! A role's life is parse → build → bind → spawn → drain under a deadline; see [`lifecycle`].
+
+mod admin;
+mod args;
+mod config;
+mod dev;
+mod exit;
+mod init;
+mod lifecycle;
+mod reach;
+mod roles;
+mod send;
+mod stream;
+mod table;
+mod telemetry;
+mod token;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => return args::explain(&message),
+    };
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Dev(args) => lifecycle::serve(|stop| dev::run(*args, stop)),
+        Command::Proxy(args) => roles::proxy(args),
+        Command::Writer(args) => roles::writer(args),
+        Command::Catalog(args) => roles::catalog(args),
+        Command::Init(args) => lifecycle::client(init::run(args)),
+        Command::Stream(args) => lifecycle::client(stream::run(args)),
+        Command::Token(args) => lifecycle::client(token::run(args)),
+        Command::Table(args) => lifecycle::client(table::run(args)),
+        Command::Send(args) => lifecycle::client(send::run(*args)),
+        Command::CheckConfig(args) => config::check(&args),
+    }
+}
