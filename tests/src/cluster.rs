@@ -1,0 +1,226 @@
+//! The roles of a deployment as processes of their own on this machine: nats-server, catalog, proxy, writers.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::client::Api;
+use crate::lake::Lake;
+use crate::process::Process;
+use crate::seaweed::{self, Seaweed};
+use crate::{tools, until};
+
+const READY: Duration = Duration::from_secs(60);
+
+/// What a test wants to differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Keep the warehouse on a real S3 server instead of a local folder.
+    pub s3: bool,
+    /// Whether a writer runs from the start.
+    pub start_writer: bool,
+    /// Shards of the stream `default`.
+    pub shards: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { s3: false, start_writer: true, shards: 2 }
+    }
+}
+
+/// Ports that every restart of a role uses again.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    nats: u16,
+    proxy: u16,
+    catalog: u16,
+}
+
+/// A running deployment with one stream, `default`, that creates missing tables. Dropping it kills all of it.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Client of the proxy.
+    pub api: Api,
+    /// The catalog as query engines reach it.
+    pub lake: Lake,
+    ports: Ports,
+    nats: Process,
+    proxy: Process,
+    writers: Vec<Process>,
+    _catalog: Process,
+    _seaweed: Option<Seaweed>,
+    // Last, so that the processes end before their folder goes.
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts every role and waits until the proxy is ready.
+    pub async fn start(options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let seaweed = if options.s3 { Some(Seaweed::start(dir.path()).await) } else { None };
+        let [nats, proxy, catalog] = free_ports();
+        let ports = Ports { nats, proxy, catalog };
+        let lake = Lake {
+            uri: format!("http://127.0.0.1:{catalog}"),
+            properties: seaweed.as_ref().map(s3_properties).unwrap_or_default(),
+        };
+        write_config(dir.path(), "frazil.toml", ports, &lake, &lake.uri);
+        let nats = start_nats(dir.path(), ports.nats).await;
+        let catalog = start_role(dir.path(), "catalog", &["catalog"], "frazil.toml").await;
+        let shards = options.shards.to_string();
+        run(dir.path(), &["stream", "create", "default", "--shards", &shards, "--on-missing-table", "create"]).await;
+        let token = run(dir.path(), &["token", "create", "--name", "e2e", "--stream", "*", "--table", "*"]).await;
+        let token = token.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");
+        let proxy = start_role(dir.path(), "proxy", &["proxy"], "frazil.toml").await;
+        let api = Api::new(&format!("http://127.0.0.1:{}", ports.proxy), token);
+        let writers = Vec::new();
+        let mut cluster = Self { api, lake, ports, nats, proxy, writers, _catalog: catalog, _seaweed: seaweed, dir };
+        if options.start_writer {
+            cluster.add_writer().await;
+        }
+        cluster
+    }
+
+    /// Starts one more writer, with ordinal 0 like every other: two of them are a zombie pair.
+    pub async fn add_writer(&mut self) {
+        let writer = start_writer(self.dir.path(), "frazil.toml").await;
+        self.writers.push(writer);
+    }
+
+    /// Starts a writer that reaches the catalog at another address.
+    pub async fn start_writer_with_catalog(&mut self, uri: &str) {
+        write_config(self.dir.path(), "writer.toml", self.ports, &self.lake, uri);
+        let writer = start_writer(self.dir.path(), "writer.toml").await;
+        self.writers.push(writer);
+    }
+
+    /// `kill -9` of a writer, then a new one.
+    pub async fn crash_writer(&mut self, index: usize) {
+        self.writers[index].kill9().await;
+        self.writers[index] = start_writer(self.dir.path(), "frazil.toml").await;
+    }
+
+    /// `kill -9` of the proxy, then a new one on the same port.
+    pub async fn crash_proxy(&mut self) {
+        self.proxy.kill9().await;
+        self.proxy = start_role(self.dir.path(), "proxy", &["proxy"], "frazil.toml").await;
+    }
+
+    /// `kill -9` of nats-server, then a new one on the same store.
+    pub async fn crash_nats(&mut self) {
+        self.nats.kill9().await;
+        self.nats = start_nats(self.dir.path(), self.ports.nats).await;
+    }
+
+    /// Runs a command of the binary against this deployment and returns what it printed.
+    pub async fn frazil(&self, arguments: &[&str]) -> String {
+        run(self.dir.path(), arguments).await
+    }
+
+    /// `frazil send` with JSON summary.
+    pub async fn send(&self, arguments: &[&str]) -> Value {
+        let own = ["send", "--json", "--url", &self.api.url, "--token", &self.api.token];
+        let text = run(self.dir.path(), &[&own, arguments].concat()).await;
+        serde_json::from_str(text.trim()).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+async fn start_writer(dir: &Path, config: &str) -> Process {
+    start_role(dir, "writer", &["writer", "--ordinal", "0", "--replicas", "1"], config).await
+}
+
+async fn start_role(dir: &Path, name: &str, arguments: &[&str], config: &str) -> Process {
+    let mut command = Command::new(tools::frazil());
+    command.args(arguments).arg("--config").arg(dir.join(config)).current_dir(dir);
+    let mut process = Process::spawn(name, command, &dir.join(format!("{name}.log")));
+    process.wait_line("ready", READY).await;
+    process
+}
+
+async fn start_nats(dir: &Path, port: u16) -> Process {
+    let config = dir.join("nats.conf");
+    let store = dir.join("jetstream");
+    let text = format!(
+        "host: 127.0.0.1\nport: {port}\nmax_payload: 4MB\n\
+         jetstream {{ store_dir: \"{}\", max_file: 20GB, sync_interval: always }}\n",
+        store.display()
+    );
+    std::fs::write(&config, text).expect("temporary file");
+    let mut command = Command::new(tools::tool("bin/nats-server"));
+    command.arg("-c").arg(config);
+    let process = Process::spawn("nats-server", command, &dir.join("nats.log"));
+    until("nats-server", READY, || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
+    process
+}
+
+async fn run(dir: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(tools::frazil());
+    command.args(arguments).current_dir(dir).kill_on_drop(true);
+    if arguments[0] != "send" {
+        command.arg("--config").arg(dir.join("frazil.toml"));
+    }
+    let output = command.output().await.expect("frazil runs");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "frazil {arguments:?} failed:\n{out}\n{err}");
+    out.into_owned()
+}
+
+fn write_config(dir: &Path, file: &str, ports: Ports, lake: &Lake, catalog_uri: &str) {
+    let warehouse = match lake.properties.is_empty() {
+        true => format!("file://{}", dir.join("warehouse").display()),
+        false => "s3://lake/warehouse".to_owned(),
+    };
+    let properties: String = lake.properties.iter().map(|(key, value)| format!("\"{key}\" = \"{value}\"\n")).collect();
+    let database: PathBuf = dir.join("catalog.db");
+    let text = format!(
+        r#"
+[nats]
+servers = ["nats://127.0.0.1:{nats}"]
+
+[proxy]
+listen = "127.0.0.1:{proxy}"
+
+[writer]
+admin_listen = "127.0.0.1:0"
+flush_interval = "1s"
+
+[catalog]
+listen = "127.0.0.1:{catalog}"
+admin_listen = "127.0.0.1:0"
+database = "{database}"
+warehouse = "{warehouse}"
+[catalog.properties]
+{properties}
+[catalogs.frazil]
+uri = "{catalog_uri}"
+[catalogs.frazil.properties]
+{properties}
+"#,
+        nats = ports.nats,
+        proxy = ports.proxy,
+        catalog = ports.catalog,
+        database = database.display(),
+    );
+    std::fs::write(dir.join(file), text).expect("temporary file");
+}
+
+fn s3_properties(seaweed: &Seaweed) -> Vec<(String, String)> {
+    let pairs = [
+        ("s3.endpoint", seaweed.endpoint.as_str()),
+        ("s3.access-key-id", seaweed::ACCESS_KEY),
+        ("s3.secret-access-key", seaweed::SECRET_KEY),
+        ("s3.region", "us-east-1"),
+        ("s3.path-style-access", "true"),
+    ];
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
+}
+
+/// Ports that are free now; a restarted role must come back where its clients look for it.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound").port())
+}
