@@ -70,44 +70,45 @@ impl Cluster {
         };
         write_config(dir.path(), "frazil.toml", ports, &lake, &lake.uri);
         let nats = start_nats(dir.path(), ports.nats).await;
-        let catalog = start_role(dir.path(), "catalog", &["catalog"], "frazil.toml").await;
+        let catalog = start_catalog(dir.path(), ports).await;
         let shards = options.shards.to_string();
-        run(dir.path(), &["stream", "create", "default", "--shards", &shards, "--on-missing-table", "create"]).await;
+        let stream = ["stream", "create", "default", "--shards", &shards, "--on-missing-table", "create", "--max-bytes", "2GiB"];
+        run(dir.path(), &stream).await;
         let token = run(dir.path(), &["token", "create", "--name", "e2e", "--stream", "*", "--table", "*"]).await;
         let token = token.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");
-        let proxy = start_role(dir.path(), "proxy", &["proxy"], "frazil.toml").await;
+        let proxy = start_proxy(dir.path(), ports).await;
         let api = Api::new(&format!("http://127.0.0.1:{}", ports.proxy), token);
         let writers = Vec::new();
         let mut cluster = Self { api, lake, ports, nats, proxy, writers, _catalog: catalog, _seaweed: seaweed, dir };
         if options.start_writer {
-            cluster.add_writer().await;
+            cluster.add_writer();
         }
         cluster
     }
 
     /// Starts one more writer, with ordinal 0 like every other: two of them are a zombie pair.
-    pub async fn add_writer(&mut self) {
-        let writer = start_writer(self.dir.path(), "frazil.toml").await;
+    pub fn add_writer(&mut self) {
+        let writer = start_writer(self.dir.path(), "frazil.toml");
         self.writers.push(writer);
     }
 
     /// Starts a writer that reaches the catalog at another address.
-    pub async fn start_writer_with_catalog(&mut self, uri: &str) {
+    pub fn start_writer_with_catalog(&mut self, uri: &str) {
         write_config(self.dir.path(), "writer.toml", self.ports, &self.lake, uri);
-        let writer = start_writer(self.dir.path(), "writer.toml").await;
+        let writer = start_writer(self.dir.path(), "writer.toml");
         self.writers.push(writer);
     }
 
     /// `kill -9` of a writer, then a new one.
     pub async fn crash_writer(&mut self, index: usize) {
         self.writers[index].kill9().await;
-        self.writers[index] = start_writer(self.dir.path(), "frazil.toml").await;
+        self.writers[index] = start_writer(self.dir.path(), "frazil.toml");
     }
 
     /// `kill -9` of the proxy, then a new one on the same port.
     pub async fn crash_proxy(&mut self) {
         self.proxy.kill9().await;
-        self.proxy = start_role(self.dir.path(), "proxy", &["proxy"], "frazil.toml").await;
+        self.proxy = start_proxy(self.dir.path(), self.ports).await;
     }
 
     /// `kill -9` of nats-server, then a new one on the same store.
@@ -121,6 +122,11 @@ impl Cluster {
         run(self.dir.path(), arguments).await
     }
 
+    /// URI of the local warehouse.
+    pub fn warehouse(&self) -> String {
+        format!("file://{}", self.dir.path().join("warehouse").display())
+    }
+
     /// `frazil send` with JSON summary.
     pub async fn send(&self, arguments: &[&str]) -> Value {
         let own = ["send", "--json", "--url", &self.api.url, "--token", &self.api.token];
@@ -129,16 +135,35 @@ impl Cluster {
     }
 }
 
-async fn start_writer(dir: &Path, config: &str) -> Process {
-    start_role(dir, "writer", &["writer", "--ordinal", "0", "--replicas", "1"], config).await
+/// A writer has nobody waiting at its door: it is not waited for.
+fn start_writer(dir: &Path, config: &str) -> Process {
+    start_role(dir, "writer", &["writer", "--ordinal", "0", "--replicas", "1"], config)
 }
 
-async fn start_role(dir: &Path, name: &str, arguments: &[&str], config: &str) -> Process {
+async fn start_proxy(dir: &Path, ports: Ports) -> Process {
+    let process = start_role(dir, "proxy", &["proxy"], "frazil.toml");
+    answers(&format!("http://127.0.0.1:{}/readyz", ports.proxy), &process).await;
+    process
+}
+
+async fn start_catalog(dir: &Path, ports: Ports) -> Process {
+    let process = start_role(dir, "catalog", &["catalog"], "frazil.toml");
+    answers(&format!("http://127.0.0.1:{}/v1/config", ports.catalog), &process).await;
+    process
+}
+
+fn start_role(dir: &Path, name: &str, arguments: &[&str], config: &str) -> Process {
     let mut command = Command::new(tools::frazil());
     command.args(arguments).arg("--config").arg(dir.join(config)).current_dir(dir);
-    let mut process = Process::spawn(name, command, &dir.join(format!("{name}.log")));
-    process.wait_line("ready", READY).await;
-    process
+    Process::spawn(name, command, &dir.join(format!("{name}.log")))
+}
+
+async fn answers(url: &str, process: &Process) {
+    let client = reqwest::Client::new();
+    let probe = || async { client.get(url).send().await.ok()?.status().is_success().then_some(()) };
+    if tokio::time::timeout(READY, until(url, READY * 2, probe)).await.is_err() {
+        panic!("{url} does not answer; the log ends\n{}", process.log_tail());
+    }
 }
 
 async fn start_nats(dir: &Path, port: u16) -> Process {

@@ -124,6 +124,7 @@ pub struct DedupeWindow {
 struct Seen {
     greatest: (Sequence, u32),
     /// Later occurrences with ever smaller ends; only a key that was used again has any.
+    #[expect(clippy::box_collection, reason = "a million keys are remembered, and hardly one has any")]
     later: Option<Box<VecDeque<(Sequence, u32)>>>,
     last: Sequence,
 }

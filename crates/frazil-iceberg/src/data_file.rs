@@ -105,7 +105,8 @@ async fn write_all(
     });
     let mut number: u32 = 0;
     let mut files: Vec<DataFile> = stream::iter(encoding)
-        .buffer_unordered(encoders)
+        // In order, so that the same input gets the same file numbers.
+        .buffered(encoders)
         .map_ok(|encoded| stream::iter(encoded.into_iter().map(Ok::<_, StageError>)))
         .try_flatten()
         .map_ok(|file| {

@@ -182,8 +182,8 @@ impl Lane {
         };
         while let Ok(job) = self.jobs.try_recv() {
             let Some(job) = self.still_wanted(job) else { continue };
-            if let Err(too_much) = first.add(job) {
-                self.held = Some(too_much);
+            self.held = first.add(job);
+            if self.held.is_some() {
                 break;
             }
         }

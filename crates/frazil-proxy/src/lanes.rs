@@ -138,3 +138,54 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         tracing::error!(%error, "a lane panicked; its requests were answered with an unknown outcome");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::publish::memory::MemoryLog;
+
+    fn lanes() -> Lanes {
+        let config = ProxyConfig { publish_deadline: Duration::from_secs(1), ..ProxyConfig::default() };
+        Lanes::new(Arc::new(MemoryLog::default()), Arc::new(config), Metrics::default())
+    }
+
+    fn stream(created: i64) -> StreamDefinition {
+        StreamDefinition { shards: 2, ..StreamDefinition::new("sales".parse().expect("valid"), created) }
+    }
+
+    async fn ended(lanes: &Lanes) {
+        let mut tasks = std::mem::take(&mut lanes.state().tasks);
+        while let Some(ended) = tasks.join_next().await {
+            ended.expect("no panic");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_opened_once_per_shard_of_a_stream() {
+        let lanes = lanes();
+        let (first, second) = (Shard::new(stream(1).name, 0), Shard::new(stream(1).name, 1));
+        for shard in [&first, &first, &second, &first] {
+            lanes.lane(shard, &stream(1)).expect("open");
+        }
+        assert_eq!(lanes.state().tasks.len(), 2);
+        let old = lanes.lane(&first, &stream(1)).expect("open");
+        let new = lanes.lane(&first, &stream(2)).expect("another stream of the same name");
+        lanes.prune(&Directory::fixed([stream(2)], []));
+        assert_eq!(lanes.state().open.len(), 1, "the second shard's lane belonged to the old stream");
+        lanes.prune(&Directory::fixed([], []));
+        ended(&lanes).await;
+        assert!(old.is_closed() && new.is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_every_lane_and_opens_none() {
+        let lanes = lanes();
+        let shard = Shard::new(stream(1).name, 0);
+        let sender = lanes.lane(&shard, &stream(1)).expect("open");
+        lanes.drain().await;
+        assert!(sender.is_closed());
+        assert!(matches!(lanes.lane(&shard, &stream(1)), Err(StoreFailure::NotStored(_))));
+    }
+}

@@ -6,6 +6,6 @@ use frazil_tests::lake::python;
 #[tokio::test(flavor = "multi_thread")]
 async fn pyiceberg_uses_the_embedded_catalog() {
     let cluster = Cluster::start(Options { start_writer: false, ..Options::default() }).await;
-    let arguments = ["--uri", &cluster.lake.uri, "--warehouse", "frazil"].map(str::to_owned);
+    let arguments = ["--uri", &cluster.lake.uri, "--warehouse", &cluster.warehouse()].map(str::to_owned);
     println!("{}", python("catalog_pyiceberg.py", &arguments).await);
 }

@@ -41,7 +41,7 @@ async fn two_hundred_thousand_flights() {
     let records = value.as_array().expect("an array of records");
     let cluster = Cluster::start(Options::default()).await;
     let summary = cluster.send(&["--table", "real.flights", "--wait", path.to_str().expect("UTF-8")]).await;
-    assert_eq!(summary["events"], records.len());
+    assert_eq!(summary["accepted"], records.len());
     assert_same(&cluster, "real.flights", records, &["delay", "distance", "time"]).await;
 }
 
@@ -53,7 +53,7 @@ async fn nested_earthquakes() {
     let path = path.to_str().expect("UTF-8");
     let arguments = ["--table", "real.earthquakes", "--pointer", "/features", "--wait", path];
     let summary = cluster.send(&arguments).await;
-    assert_eq!(summary["events"], records.len());
+    assert_eq!(summary["accepted"], records.len());
     let columns = ["mag", "time", "sig", "felt", "mmi", "gap", "dmin", "nst"].map(|name| format!("properties.{name}"));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     assert_same(&cluster, "real.earthquakes", records, &columns).await;

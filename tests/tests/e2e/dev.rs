@@ -37,13 +37,14 @@ async fn paste_curl(banner: &[String]) -> serde_json::Value {
 fn catalog(dir: &Path) -> Lake {
     let text = std::fs::read_to_string(dir.join("dev.json")).expect("dev says where it listens");
     let dev: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    Lake { uri: dev["catalog_url"].as_str().expect("the catalog's address").to_owned(), properties: Vec::new() }
+    Lake { uri: dev["catalog"]["uri"].as_str().expect("the catalog's address").to_owned(), properties: Vec::new() }
 }
 
+/// The table that the curl line's header names.
 fn table(banner: &[String]) -> String {
     let text = banner.join(" ");
-    let name = text.split(['\'', '"', ' ', '=', '&']).find_map(|word| word.strip_prefix("frazil.").filter(|name| name.contains('.')));
-    name.unwrap_or_else(|| panic!("no table in the curl line: {text}")).to_owned()
+    let (_, rest) = text.split_once("-H 'table: ").unwrap_or_else(|| panic!("no table in the curl line: {text}"));
+    rest.split('\'').next().expect("split yields one part at least").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,7 @@ async fn kill_9_of_every_role_under_load_loses_and_doubles_nothing() {
 async fn two_writers_of_one_ordinal_double_nothing() {
     const ROUND: u64 = 2_000;
     let mut cluster = Cluster::start(Options::default()).await;
-    cluster.add_writer().await;
+    cluster.add_writer();
     let started = tokio::time::Instant::now();
     let mut total = 0;
     // Ids go on from round to round, as one long load for a minute.
@@ -98,7 +98,7 @@ async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_repeated() {
     let losses = [Loss::InternalServerError, Loss::GatewayTimeout, Loss::Closed];
     let mut cluster = Cluster::start(Options { start_writer: false, ..Options::default() }).await;
     let front = Front::start(&cluster.lake.uri, &losses).await;
-    cluster.start_writer_with_catalog(&front.url).await;
+    cluster.start_writer_with_catalog(&front.url);
     let report = load(&cluster, "e2e.unanswered", TOTAL).run().await;
     for receipt in &report.receipts {
         cluster.api.wait_committed(receipt).await;

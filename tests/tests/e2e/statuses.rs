@@ -17,7 +17,7 @@ async fn problem(request: reqwest::RequestBuilder, status: u16, code: &str) -> V
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_of_the_iomete_dialect() {
     let cluster = Cluster::start(Options::default()).await;
-    cluster.frazil(&["stream", "create", "strict"]).await;
+    cluster.frazil(&["stream", "create", "strict", "--max-bytes", "1GiB"]).await;
     let api = &cluster.api;
     let post = |stream: &str, body: &str| api.iomete(stream, body.to_owned());
     let authorized = |stream: &str, body: &str| post(stream, body).header("authorization", &api.token);

@@ -153,18 +153,21 @@ async fn racing_writers_have_one_winner() {
     let world = World::new().await;
     let appends: Vec<_> = (0..8).map(|_| world.step(None, 1)).collect();
     // Spawned, as the writer does: the future of an append has to be `Send` and own what it needs.
-    let tasks = appends.iter().cloned().map(|append| {
+    let mut tasks = tokio::task::JoinSet::new();
+    for append in appends {
         let (catalog, table) = (world.catalog.clone(), world.table.clone());
-        tokio::spawn(async move { catalog.append(&table, &append).await })
-    });
-    let results: Vec<_> =
-        futures::future::join_all(tasks).await.into_iter().map(|task| task.expect("no panic")).collect();
-    let winners: Vec<_> = results.iter().zip(&appends).filter(|(result, _)| result.is_ok()).collect();
+        tasks.spawn(async move {
+            let result = catalog.append(&table, &append).await;
+            (append, result)
+        });
+    }
+    let results = tasks.join_all().await;
+    let winners: Vec<_> = results.iter().filter(|(_, result)| result.is_ok()).collect();
     assert_eq!(winners.len(), 1);
-    for result in &results {
+    for (_, result) in &results {
         assert!(matches!(result, Ok(_) | Err(AppendError::Fenced { .. })), "{result:?}");
     }
-    assert_live(&world.load().await, &[winners[0].1]).await;
+    assert_live(&world.load().await, &[&winners[0].0]).await;
 }
 
 #[tokio::test]

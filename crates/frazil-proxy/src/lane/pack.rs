@@ -50,14 +50,14 @@ impl Pack {
     }
 
     /// Adds a job, or gives it back when it does not fit.
-    pub(super) fn add(&mut self, job: Job) -> Result<(), Job> {
+    pub(super) fn add(&mut self, job: Job) -> Option<Job> {
         let bytes = self.bytes + cost(&job);
         if bytes > self.limit || self.jobs.len() == SECTIONS_MAX {
-            return Err(job);
+            return Some(job);
         }
         self.bytes = bytes;
         self.jobs.push(job);
-        Ok(())
+        None
     }
 
     /// The message to publish.
