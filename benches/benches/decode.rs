@@ -1,5 +1,7 @@
 //! Section of the log to Arrow record batch, as the writer's table task does it: one core, MB/s of event bytes.
 
+#![allow(missing_docs, reason = "criterion_group! makes undocumented functions")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use frazil_core::mapping::{MappingPolicy, Plan, RowMeta};
 use frazil_core::schema::{Field, Schema, Type};

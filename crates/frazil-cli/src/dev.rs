@@ -1,6 +1,6 @@
 //! `frazil dev`: everything on one machine, with the same roles as in a cluster.
 //!
-//! Started in the order log, catalog, directory, writer, proxy; drained in the opposite order, so that what was
+//! Started in the order log, catalog, connection, directory, writer, proxy; drained in the opposite order, so that what was
 //! accepted is committed before the parts it needs go away.
 
 mod args;
@@ -53,7 +53,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 /// Runs everything until told to stop.
 pub(crate) async fn run(args: DevArgs, stop: Stop) -> Result<(), Failure> {
     args.check()?;
-    telemetry::start(args.log_format, "info");
+    telemetry::start(args.log_format, telemetry::DEFAULT_LEVEL);
     let binary = find_nats::find(args.nats_server.as_deref())?;
     let data = DataDir::open(&args.data_dir)?;
     let sockets = Sockets::bind(&args).await?;
@@ -63,11 +63,7 @@ pub(crate) async fn run(args: DevArgs, stop: Stop) -> Result<(), Failure> {
         () = stop.drain.cancelled() => Err(anyhow!("interrupted during the start").into()),
     };
     let outcome = match started {
-        Ok(running) => {
-            let outcome = lifecycle::run_stages(stages, &stop, running.announce(&data)).await;
-            running.log.close().await;
-            outcome.map_err(Failure::from)
-        }
+        Ok(running) => lifecycle::run_stages(stages, &stop, running.announce(&data)).await.map_err(Failure::from),
         Err(failure) => {
             lifecycle::drain(stages).await;
             Err(failure)
@@ -105,7 +101,6 @@ impl Sockets {
 
 /// Everything that is up, and what to say about it.
 struct Running {
-    log: Log,
     state: DevState,
     token: String,
     embedded: bool,
@@ -145,7 +140,7 @@ async fn start(
     ensure_stream(&log, args.shards).await?;
     let token = ensure_token(&log, data).await?;
 
-    let mut parts = Parts::on(log.clone(), &config).await?;
+    let mut parts = Parts::on(log, &config).await?;
     let mut registry = Registry::default();
     let writer = parts.writer(&config, 0, 1, &mut registry)?;
     let proxy = parts.proxy(&config, &mut registry)?;
@@ -153,6 +148,7 @@ async fn start(
     let ready = roles::writer_readiness(&writer);
     let admin = sockets.admin.map(|listener| Admin::start(listener, registry.clone(), ready)).transpose()?;
     let proxy_url = url(roles::local(&sockets.proxy)?);
+    stages.push(parts.connection_stage());
     stages.push(parts.directory_stage());
     stages.push(roles::writer_stage(writer, &config));
     stages.push(roles::proxy_stage(proxy, sockets.proxy, registry, &config));
@@ -167,7 +163,7 @@ async fn start(
     };
     let data_dir = data.shown();
     let (embedded, properties) = (args.outside.catalog_uri.is_none(), section.properties.0.clone());
-    Ok(Running { log, state, token, embedded, warehouse, properties, data_dir, _admin: admin })
+    Ok(Running { state, token, embedded, warehouse, properties, data_dir, _admin: admin })
 }
 
 async fn embedded_catalog(
@@ -258,7 +254,7 @@ impl Running {
         };
         let mut out = std::io::stdout().lock();
         // Nobody listening is no reason to stop.
-        let _ = write!(out, "{}ready\n", banner.text()).and_then(|()| out.flush());
+        let _ = writeln!(out, "{}ready", banner.text()).and_then(|()| out.flush());
         Ok(())
     }
 }

@@ -66,7 +66,8 @@ where
 
 /// Runs a client command to its end; an interrupt ends the process as usual.
 pub(crate) fn client(run: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    telemetry::start(LogFormat::Text, "warn");
+    // The end of a client's own connection is no news.
+    telemetry::start(LogFormat::Text, "warn,frazil_log=error,async_nats=error");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let outcome = runtime.block_on(run);

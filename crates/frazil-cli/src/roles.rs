@@ -96,8 +96,12 @@ pub(crate) fn proxy(args: ProxyArgs) -> Result<ExitCode, Failure> {
         let proxy = parts.proxy(&config, &mut registry)?;
         let listener = bind("proxy.listen", config.proxy.listen).await?;
         info!(listen = %local(&listener)?, "proxy");
-        let stages = vec![parts.directory_stage(), proxy_stage(proxy, listener, Arc::new(registry), &config)];
-        end(run_stages(stages, &stop, std::future::ready(Ok(()))).await, &parts).await
+        let stages = vec![
+            parts.connection_stage(),
+            parts.directory_stage(),
+            proxy_stage(proxy, listener, Arc::new(registry), &config),
+        ];
+        Ok(run_stages(stages, &stop, std::future::ready(Ok(()))).await?)
     })
 }
 
@@ -112,8 +116,8 @@ pub(crate) fn writer(args: WriterArgs) -> Result<ExitCode, Failure> {
         let writer = parts.writer(&config, args.ordinal, args.replicas, &mut registry)?;
         let admin = admin("writer.admin_listen", config.writer.admin_listen, registry, writer_readiness(&writer))?;
         info!(ordinal = args.ordinal, replicas = args.replicas, admin = %admin.address(), "writer");
-        let stages = vec![parts.directory_stage(), writer_stage(writer, &config)];
-        end(run_stages(stages, &stop, std::future::ready(Ok(()))).await, &parts).await
+        let stages = vec![parts.connection_stage(), parts.directory_stage(), writer_stage(writer, &config)];
+        Ok(run_stages(stages, &stop, std::future::ready(Ok(()))).await?)
     })
 }
 
@@ -137,15 +141,10 @@ fn load(path: &Path) -> Result<Config, Failure> {
     Ok(config)
 }
 
-async fn end(outcome: anyhow::Result<()>, parts: &Parts) -> Result<(), Failure> {
-    parts.log.close().await;
-    Ok(outcome?)
-}
-
 /// What proxy and writer share: the log, its directory, the catalogs.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) log: Log,
+    log: Log,
     catalogs: Catalogs,
     directory: Directory,
     watch: Option<(JoinSet<()>, CancellationToken)>,
@@ -167,7 +166,17 @@ impl Parts {
         Ok(Self { log, catalogs, directory, watch: Some((tasks, cancel)) })
     }
 
-    /// The watch of streams and tokens, as a stage: start it first, so that it ends last.
+    /// The connection to the log, as a stage: start it before whoever uses it, so that it is closed after them.
+    pub(crate) fn connection_stage(&self) -> Stage {
+        let log = self.log.clone();
+        Stage::start("connection", GRACE, |stop| async move {
+            stop.cancelled().await;
+            log.close().await;
+            Ok(())
+        })
+    }
+
+    /// The watch of streams and tokens, as a stage: start it before proxy and writer.
     pub(crate) fn directory_stage(&mut self) -> Stage {
         let watch = self.watch.take();
         Stage::start("directory", GRACE, |stop| async move {

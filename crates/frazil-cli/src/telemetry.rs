@@ -5,6 +5,9 @@ use std::io::IsTerminal;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
+/// What is logged unless somebody says otherwise. The NATS client repeats what `frazil_log` says better.
+pub(crate) const DEFAULT_LEVEL: &str = "info,async_nats=warn";
+
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

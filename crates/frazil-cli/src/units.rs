@@ -45,10 +45,6 @@ impl Span {
         Self(Duration::from_secs(secs))
     }
 
-    pub(crate) const fn millis(millis: u64) -> Self {
-        Self(Duration::from_millis(millis))
-    }
-
     /// Whole seconds, rounded up so that a short span never becomes none; saturates.
     pub(crate) fn ceil_secs(self) -> u32 {
         let secs = self.0.as_secs() + u64::from(self.0.subsec_nanos() > 0);
@@ -200,7 +196,7 @@ mod tests {
         for bad in ["", "5", "s", "5 s", "-1s", "1.5s", "5sec", "5s5s", "5s1h", "99999999999999999999d"] {
             assert_eq!(bad.parse::<Span>(), Err(UnitError::Span(bad.to_owned())));
         }
-        assert_eq!(Span::millis(1).ceil_secs(), 1);
+        assert_eq!(Span(Duration::from_millis(1)).ceil_secs(), 1);
     }
 
     #[test]

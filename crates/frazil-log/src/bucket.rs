@@ -78,12 +78,12 @@ pub(crate) async fn ensure(log: &Log, replicas: u32) -> Result<(), LogError> {
     // Someone else may have made it in the meantime, with other settings.
     match get(log, OPERATION, "-").await {
         Err(LogError::NotFound(_)) => match error.kind() {
-            CreateKeyValueErrorKind::BucketCreate | CreateKeyValueErrorKind::InvalidStoreName | CreateKeyValueErrorKind::TooLongHistory => {
-                Err(LogError::refused(OPERATION, error))
-            }
-            CreateKeyValueErrorKind::JetStream | CreateKeyValueErrorKind::TimedOut | CreateKeyValueErrorKind::LimitMarkersNotSupported => {
-                Err(LogError::unavailable(OPERATION, error))
-            }
+            CreateKeyValueErrorKind::BucketCreate
+            | CreateKeyValueErrorKind::InvalidStoreName
+            | CreateKeyValueErrorKind::TooLongHistory => Err(LogError::refused(OPERATION, error)),
+            CreateKeyValueErrorKind::JetStream
+            | CreateKeyValueErrorKind::TimedOut
+            | CreateKeyValueErrorKind::LimitMarkersNotSupported => Err(LogError::unavailable(OPERATION, error)),
         },
         other => other.map(|_| ()),
     }
@@ -94,9 +94,7 @@ pub(crate) async fn get(log: &Log, operation: &'static str, key: &str) -> Result
     let stream = log.jetstream().get_stream_no_info(JETSTREAM_NAME).await;
     let stream = stream.map_err(|error| unavailable(error.into()))?;
     match stream.get_last_raw_message_by_subject(&format!("{SUBJECT_PREFIX}{key}")).await {
-        Ok(message) => {
-            Ok(Some(Entry::new(&message.subject, &message.headers, message.payload, message.sequence)))
-        }
+        Ok(message) => Ok(Some(Entry::new(&message.subject, &message.headers, message.payload, message.sequence))),
         Err(error) => match error.kind() {
             LastRawMessageErrorKind::NoMessageFound => Ok(None),
             LastRawMessageErrorKind::JetStream(error) => Err(LogError::from_api(operation, bucket_name(), error)),

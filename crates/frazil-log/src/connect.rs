@@ -219,9 +219,7 @@ async fn options(config: &LogConfig) -> Result<ConnectOptions, LogError> {
         // A dead peer is noticed after two missed answers.
         .ping_interval(Duration::from_secs(5))
         .max_reconnects(None)
-        .reconnect_delay_callback(|attempts| {
-            Duration::from_millis(50 << attempts.min(6)).min(Duration::from_secs(2))
-        });
+        .reconnect_delay_callback(|attempts| Duration::from_millis(50 << attempts.min(6)).min(Duration::from_secs(2)));
     match (&config.user, &config.password) {
         (Some(user), Some(password)) => {
             options = options.user_and_password(user.clone(), password.reveal().to_owned());
@@ -250,9 +248,8 @@ fn refine_connect_error(error: ConnectError) -> LogError {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Tls => {
             LogError::refused("connect", error)
         }
-        ConnectErrorKind::Dns
-        | ConnectErrorKind::TimedOut
-        | ConnectErrorKind::Io
-        | ConnectErrorKind::MaxReconnects => LogError::unavailable("connect", error),
+        ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => {
+            LogError::unavailable("connect", error)
+        }
     }
 }

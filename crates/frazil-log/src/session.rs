@@ -188,7 +188,8 @@ impl Session {
     }
 
     fn accept(&mut self, message: Message) -> Result<Delivered, Cause> {
-        let place = message.reply.as_deref().and_then(Place::parse).ok_or("a message without its place in the stream")?;
+        let place =
+            message.reply.as_deref().and_then(Place::parse).ok_or("a message without its place in the stream")?;
         self.delivered += 1;
         self.accepted_since_end += 1;
         if place.delivered != self.delivered {

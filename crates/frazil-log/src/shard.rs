@@ -45,11 +45,8 @@ impl Log {
             None => (format!("STREAM.CREATE.{name}"), wanted),
             Some(info) => {
                 // Only what a definition may change; the rest is as it was made, or as an operator tuned it.
-                let config = Config {
-                    max_bytes: wanted.max_bytes,
-                    num_replicas: wanted.num_replicas,
-                    ..info.config.clone()
-                };
+                let config =
+                    Config { max_bytes: wanted.max_bytes, num_replicas: wanted.num_replicas, ..info.config.clone() };
                 if config == info.config {
                     return describe(&info);
                 }
@@ -111,9 +108,7 @@ impl Log {
         let subject = format!("STREAM.PURGE.{}", shard.jetstream_name());
         // JetStream frees what is below `seq`, exclusive.
         let answer = self.api::<PurgeResponse>(OPERATION, subject, &json!({ "seq": through + 1 })).await?;
-        answer
-            .map(|purged| purged.purged)
-            .map_err(|error| LogError::from_api(OPERATION, shard_name(shard), error))
+        answer.map(|purged| purged.purged).map_err(|error| LogError::from_api(OPERATION, shard_name(shard), error))
     }
 
     /// What JetStream says about a stream, if it exists.

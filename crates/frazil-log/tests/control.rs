@@ -140,14 +140,15 @@ async fn the_directory_follows_every_change_without_polling() {
     until(&directory, &mut changes, |directory| directory.token(&token(1).id).is_none()).await;
     let names: Vec<_> = directory.streams().iter().map(|stream| stream.name.to_string()).collect();
     assert_eq!(names, ["old", "sales"]);
-    // Progress is not the directory's business and must not wake anyone.
-    changes.mark_unchanged();
+    // Progress is not the directory's business, and neither is a restart: the deletion is the only change.
+    let version = *changes.borrow_and_update();
     control.set_progress(&shard(), Progress { incarnation: Incarnation(1), sequence: 1 }).await.expect("stored");
     server.restart();
     let elsewhere = server.connect().await.control();
     elsewhere.delete_stream(&definition().name).await.expect("deleted");
     until(&directory, &mut changes, |directory| directory.stream("sales").is_none()).await;
     assert!(directory.stream("old").is_some());
+    assert_eq!(*changes.borrow(), version + 1);
     cancel.cancel();
     tokio::time::timeout(PATIENCE, tasks.join_all()).await.expect("the task ends");
 }

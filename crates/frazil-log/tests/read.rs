@@ -169,6 +169,30 @@ async fn an_unreachable_log_is_reported_and_reading_goes_on_afterwards() {
     assert_eq!(message.sequence, 3);
 }
 
+/// The connection stays up but nothing comes, not even heartbeats.
+#[tokio::test]
+async fn a_silent_server_is_noticed_and_reading_goes_on_afterwards() {
+    let server = TestServer::start();
+    let config = frazil_log::LogConfig { request_timeout: Duration::from_millis(300), ..server.config() };
+    let log = frazil_log::Log::connect(&config).await.expect("connects");
+    log.create_shard(&shard(), &definition()).await.expect("created");
+    fill(&log, 2, 10).await;
+    let mut reader = reader(&log, Start::Sequence(1), ReadMode::Full).await;
+    assert_eq!(sequences(&mut reader, 2).await, [1, 2]);
+    server.pause();
+    let silent = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it says so");
+    assert!(matches!(silent, Err(ReadError::Unavailable(_))), "{silent:?}");
+    server.resume();
+    fill(&server.connect().await, 1, 10).await;
+    let message = loop {
+        match tokio::time::timeout(PATIENCE, reader.next()).await.expect("in time") {
+            Err(ReadError::Unavailable(_)) => {}
+            other => break other.expect("no other error"),
+        }
+    };
+    assert_eq!(message.sequence, 3);
+}
+
 #[tokio::test]
 async fn purged_messages_are_a_gap_only_when_they_were_to_be_read() {
     let (_server, log) = log_with_shard().await;

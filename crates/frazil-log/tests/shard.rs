@@ -3,7 +3,7 @@
 use frazil_core::checkpoint::Incarnation;
 use frazil_core::stream::StreamDefinition;
 use frazil_log::testing::TestServer;
-use frazil_log::{LogConfig, LogError, Log};
+use frazil_log::{Log, LogConfig, LogError};
 
 use crate::{definition, fill, log_with_shard, shard};
 

@@ -4,7 +4,7 @@
 //! the budget is exhausted, the tables that hold most are asked to commit. It cannot deadlock: nothing on the way
 //! from a handed-out message to a finished commit takes another permit, and one message never needs more than all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,7 +27,7 @@ struct Inner {
     semaphore: Arc<Semaphore>,
     total: u32,
     next_account: AtomicU64,
-    accounts: Mutex<HashMap<u64, Arc<Holding>>>,
+    accounts: Mutex<BTreeMap<u64, Arc<Holding>>>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl Budget {
             semaphore: Arc::new(Semaphore::new(total as usize)),
             total,
             next_account: AtomicU64::new(0),
-            accounts: Mutex::new(HashMap::new()),
+            accounts: Mutex::new(BTreeMap::new()),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -119,7 +119,7 @@ impl Budget {
             let open = |holding: &Arc<Holding>| holding.open_bytes.load(Ordering::Relaxed);
             accounts.values().map(|holding| (open(holding), Arc::clone(holding))).filter(|(b, _)| *b > 0).collect()
         };
-        holdings.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        holdings.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let mut wanted = needed.max(self.total_bytes() / 8);
         for (bytes, holding) in holdings {
             holding.pressure.notify_one();
@@ -140,7 +140,7 @@ impl Budget {
         self.inner.total as usize * UNIT
     }
 
-    fn accounts(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Holding>>> {
+    fn accounts(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Holding>>> {
         self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

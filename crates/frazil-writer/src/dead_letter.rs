@@ -13,7 +13,7 @@ use frazil_core::schema::{Field, ID_COLUMN, Schema, TS_COLUMN, Type, WRITE_ID_CO
 
 use crate::columns::Columns;
 
-/// Longest payload that is kept as it is; longer ones cannot come out of one log message.
+/// Longest explanation kept of an error. Payloads are kept whole: none is longer than a log message.
 const MESSAGE_MAX_CHARS: usize = 1000;
 
 /// One event that cannot become a row.

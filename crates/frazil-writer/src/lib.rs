@@ -28,6 +28,10 @@
 //! - **Repeats** are dropped by a window that is a function of the log alone, rebuilt from the log's headers at a start.
 //! - **Dead letters** go first, into a table with its own checkpoint, which lists the letters beyond the table's
 //!   checkpoint: after a crash between the two commits exactly these events are skipped.
+//!   One case is left open: two writers of the same shard, alive at the same moment, that decode the same event
+//!   differently because the schema changed between them, may leave it as a row *and* as a letter. It is never
+//!   lost. Two commits in this order cannot rule it out; the check of the base before letters are written makes
+//!   the moment short.
 //! - A batch holds whole messages only: a checkpoint is a sequence, and must not cut a message in two.
 //!
 //! # What happens under pressure

@@ -51,6 +51,7 @@ pub struct Metrics {
     pub(crate) checksum_failures: PerStream,
     pub(crate) unreadable: PerStream,
     pub(crate) lost_envelopes: PerStream,
+    pub(crate) missing_messages: PerStream,
     pub(crate) forgotten_keys: PerStream,
     pub(crate) lag: Family<ShardLabel, Gauge>,
     pub(crate) oldest_age: Family<StreamLabel, Gauge<f64, AtomicU64>>,
@@ -81,6 +82,7 @@ impl Default for Metrics {
             checksum_failures: PerStream::default(),
             unreadable: PerStream::default(),
             lost_envelopes: PerStream::default(),
+            missing_messages: PerStream::default(),
             forgotten_keys: PerStream::default(),
             lag: Family::default(),
             oldest_age: Family::default(),
@@ -110,6 +112,8 @@ impl Metrics {
         registry.register("unreadable_messages", "Messages that became one dead letter", self.unreadable.clone());
         let help = "Acknowledged envelopes that are missing in the log";
         registry.register("acknowledged_loss_envelopes", help, self.lost_envelopes.clone());
+        let help = "Messages that were gone from the log before they were read";
+        registry.register("missing_messages", help, self.missing_messages.clone());
         let help = "Idempotency keys forgotten before their window ended, because of the bound";
         registry.register("dedupe_keys_forgotten_early", help, self.forgotten_keys.clone());
         registry.register("lag_messages", "Messages of a shard that are not known to be committed", self.lag.clone());

@@ -63,7 +63,9 @@ pub(crate) async fn run<So: Source, Si: TableSink>(
     let keep = CancellationToken::new();
     keeper.spawn(keeper::run(Arc::clone(&context), keep.clone()));
     while !(stop.is_cancelled() && readers.is_empty()) {
+        // In order, here and wherever tasks choose, so that a simulated history depends on its seed alone.
         tokio::select! {
+            biased;
             Some(birth) = births.recv() => {
                 tables.spawn(table::run(Arc::clone(&context), Arc::clone(&router), birth));
             }

@@ -175,7 +175,7 @@ impl<So: Source, Si: TableSink> ShardTask<So, Si> {
             ReadError::Gap { expected, found } => {
                 tracing::error!(%shard, expected, found, "ALARM acknowledged loss: messages are gone from the log");
                 let lost = found.saturating_sub(*expected);
-                self.context.metrics.lost_envelopes.get_or_create(&self.context.stream_label()).inc_by(lost);
+                self.context.metrics.missing_messages.get_or_create(&self.context.stream_label()).inc_by(lost);
                 return;
             }
             ReadError::Rewound { .. } => {

@@ -1,6 +1,6 @@
 //! The seam to the tables: load, stage files, commit fenced.
 //!
-//! One real implementation, [`iceberg`], and one in memory for tests. [`Committed`] has no constructor outside
+//! One real implementation, [`IcebergSink`], and one in memory for tests. [`Committed`] has no constructor outside
 //! this module, so nothing but a commit can move progress.
 
 #[cfg(test)]

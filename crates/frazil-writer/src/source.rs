@@ -1,6 +1,6 @@
 //! The seam to the log: read shards in order, store low watermarks, announce commits, free what is committed.
 //!
-//! One real implementation, [`jetstream`], and one in memory for tests. An implementation decides nothing about
+//! One real implementation, [`JetStreamSource`], and one in memory for tests. An implementation decides nothing about
 //! events.
 
 #[cfg(test)]

@@ -97,18 +97,16 @@ pub(crate) async fn supervise<So: Source, Si: TableSink>(
     cancel: CancellationToken,
 ) -> Result<(), WriterError> {
     let mut changes = directory.changes();
+    // The directory ends when the whole process stops; its last state stays valid.
+    let mut live = true;
     let mut running: BTreeMap<StreamName, Running> = BTreeMap::new();
     let mut tasks: JoinSet<StreamName> = JoinSet::new();
     while !cancel.is_cancelled() {
         reconcile(&shared, &directory.streams(), &mut running, &mut tasks);
         tokio::select! {
+            biased;
             () = cancel.cancelled() => {}
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    // The directory has ended, as it does when the whole process stops; its last state stays valid.
-                    run_on(&mut tasks, &cancel).await?;
-                }
-            }
+            changed = changes.changed(), if live => live = changed.is_ok(),
             Some(ended) = tasks.join_next() => {
                 running.remove(&ended?);
             }
@@ -121,17 +119,6 @@ pub(crate) async fn supervise<So: Source, Si: TableSink>(
     Ok(())
 }
 
-async fn run_on(tasks: &mut JoinSet<StreamName>, cancel: &CancellationToken) -> Result<(), WriterError> {
-    tokio::select! {
-        () = cancel.cancelled() => Ok(()),
-        Some(ended) = tasks.join_next() => ended.map(drop).map_err(WriterError::from),
-        else => {
-            cancel.cancelled().await;
-            Ok(())
-        }
-    }
-}
-
 /// Starts what is new; stops what is gone or has another definition. What was stopped is started again, if it is
 /// still wanted, once it has drained.
 fn reconcile<So: Source, Si: TableSink>(
@@ -141,7 +128,7 @@ fn reconcile<So: Source, Si: TableSink>(
     tasks: &mut JoinSet<StreamName>,
 ) {
     for (name, stream) in running.iter() {
-        if !wanted.iter().any(|definition| *definition == stream.definition) && !stream.stop.is_cancelled() {
+        if !wanted.contains(&stream.definition) && !stream.stop.is_cancelled() {
             tracing::info!(stream = %name, "stream changed or deleted; draining");
             stream.stop.cancel();
         }
@@ -179,6 +166,7 @@ pub(crate) async fn run_stream<So: Source, Si: TableSink>(
         shared.metrics.restarts.get_or_create(&cause).inc();
         let _problem = shared.status.raise(format!("stream {name}"), error.to_string());
         tokio::select! {
+            biased;
             () = stop.cancelled() => return name,
             () = tokio::time::sleep(shared.config.backoff.wait(failures)) => {}
         }

@@ -36,25 +36,30 @@ const LETTER_REFRESH: std::time::Duration = std::time::Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Abandon {
     /// Somebody else commits the same shards.
-    #[error("table {table}: fenced by {holder}: {key} is {found:?}, expected {expected:?}")]
-    Fenced {
-        table: TableName,
-        /// Who wrote the newest commit, as far as the table says.
-        holder: String,
-        key: String,
-        expected: Option<String>,
-        found: Option<String>,
-    },
+    #[error(transparent)]
+    Fenced(Box<FencedBy>),
     /// Another table has the name now, or it was dropped, or it came to be.
     #[error("table {table} {what}")]
     Replaced { table: TableName, what: &'static str },
+}
+
+/// Whose commit came first.
+#[derive(Debug, thiserror::Error)]
+#[error("table {table}: fenced by {holder}: {key} is {found:?}, expected {expected:?}")]
+pub(crate) struct FencedBy {
+    table: TableName,
+    /// Who wrote the newest commit, as far as the table says.
+    holder: String,
+    key: String,
+    expected: Option<String>,
+    found: Option<String>,
 }
 
 impl Abandon {
     /// Label for the restart metric.
     pub(crate) fn cause(&self) -> &'static str {
         match self {
-            Self::Fenced { .. } => "fenced",
+            Self::Fenced(_) => "fenced",
             Self::Replaced { .. } => "table_replaced",
         }
     }

@@ -85,14 +85,17 @@ fn flat(key: &str) -> String {
 /// The value in the type that the key takes: text if a configuration of only this key takes text there.
 fn typed(path: &[String], text: String) -> Result<Value, toml::de::Error> {
     let as_text = Value::String(text.clone());
-    let error = match alone(path, as_text.clone()) {
+    let text_error = match alone(path, as_text.clone()) {
         Ok(()) => return Ok(as_text),
         Err(error) => error,
     };
     let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-    match parsed {
-        Some(value) if !value.is_str() => alone(path, value.clone()).map(|()| value),
-        _ => Err(error),
+    let Some(value) = parsed.filter(|value| !value.is_str()) else { return Err(text_error) };
+    match alone(path, value.clone()) {
+        Ok(()) => Ok(value),
+        // A key that takes no text at all has more to say about the value than about its being a text.
+        Err(error) if text_error.message().starts_with("invalid type: string") => Err(error),
+        Err(_) => Err(text_error),
     }
 }
 

@@ -13,7 +13,7 @@ use frazil_writer::{FlushPolicy, WriterConfig};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::secret::{Properties, Secret, mask_address};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{DEFAULT_LEVEL, LogFormat};
 use crate::units::{Size, Span};
 
 /// The whole file.
@@ -55,7 +55,7 @@ pub(crate) struct TelemetrySection {
 
 impl Default for TelemetrySection {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self { format: LogFormat::Text, level: DEFAULT_LEVEL.to_owned() }
     }
 }
 

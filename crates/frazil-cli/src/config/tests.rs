@@ -101,7 +101,12 @@ fn auth_kinds_take_their_own_secrets() {
     let auth = |auth: &str| read(&format!("[catalogs.lake]\nuri = \"http://x\"\n[catalogs.lake.auth]\n{auth}\n"), &[]);
     assert!(auth("kind = \"bearer\"\ntoken = \"t\"").is_ok());
     assert!(auth("kind = \"oauth2\"\ncredential = \"a:b\"\nscope = \"s\"").is_ok());
-    for wrong in ["kind = \"bearer\"", "token = \"t\"", "kind = \"oauth2\"\ntoken = \"t\"", "kind = \"bearer\"\ncredential = \"c\""] {
+    for wrong in [
+        "kind = \"bearer\"",
+        "token = \"t\"",
+        "kind = \"oauth2\"\ntoken = \"t\"",
+        "kind = \"bearer\"\ncredential = \"c\"",
+    ] {
         assert!(auth(wrong).expect_err(wrong).to_string().contains("catalogs.lake.auth"), "{wrong}");
     }
 }
@@ -194,6 +199,7 @@ fn the_documented_example_is_valid() {
     let text = std::fs::read_to_string(path).expect("docs/frazil.toml");
     let config = read(&text, &[]).expect("valid");
     // The commented-out keys are the defaults: uncommented, the file still means the same.
-    let uncommented: String = text.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+    let uncommented: String =
+        text.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
     assert_eq!(read(&uncommented, &[]).expect("valid"), config);
 }

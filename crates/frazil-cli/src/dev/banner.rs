@@ -47,9 +47,14 @@ impl Banner<'_> {
         if !extra.is_empty() {
             let _ = write!(arguments, ", **{{{}}}", extra.join(", "));
         }
+        let secret = if self.properties.contains_key("s3.secret-access-key") {
+            " (with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment)"
+        } else {
+            ""
+        };
         let _ = write!(
             text,
-            "Read it with PyIceberg:\n\n\
+            "Read it with PyIceberg{secret}:\n\n\
              from pyiceberg.catalog import load_catalog\n\
              catalog = load_catalog(\"frazil\", {arguments})\n\
              print(catalog.load_table(\"{TABLE}\").scan().to_arrow().to_pylist())\n\n"

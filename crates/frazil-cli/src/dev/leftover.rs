@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// The process named by the pid file, if it runs with the configuration at `config`.
 pub(super) fn find(pid_file: &Path, config: &Path) -> Option<Pid> {
     let pid: i32 = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
-    let pid = Pid::from_raw(pid).filter(|_| pid > 1)?;
+    let pid = Some(pid).filter(|pid| *pid > 1).and_then(Pid::from_raw)?;
     is_ours(pid, config).then_some(pid)
 }
 
@@ -70,11 +70,15 @@ mod tests {
 
     use super::*;
 
-    /// A process that ends when its standard input does, with `config` among its arguments.
+    /// A process that ends when its standard input does, with `config` among its arguments. It has said that it runs:
+    /// right after a spawn the kernel may not show the arguments yet.
     fn process(config: &Path) -> Child {
         let mut command = Command::new("sh");
-        command.args(["-c", "read _", "nats-server", "-c"]).arg(config);
-        command.stdin(Stdio::piped()).spawn().expect("sh")
+        command.args(["-c", "echo up; read _", "nats-server", "-c"]).arg(config);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
+        let said = child.stdout.as_mut().expect("piped");
+        std::io::Read::read_exact(said, &mut [0; 3]).expect("up");
+        child
     }
 
     #[tokio::test]

@@ -39,7 +39,8 @@ impl Delivered {
     }
 }
 
-const STOPPED: &str = "stopped at refused events; fix them, or leave them out with --on-error skip";
+/// The failure of a run that stops at refused events.
+pub(super) const STOPPED: &str = "stopped at refused events; fix them, or leave them out with --on-error skip";
 
 /// Delivers batches to one client.
 #[derive(Debug)]

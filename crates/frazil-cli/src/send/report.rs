@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::SendArgs;
 use super::batch::Reject;
-use super::deliver::Delivered;
+use super::deliver::{Delivered, STOPPED};
 use super::receipts::Newest;
 use crate::exit::Failure;
 
@@ -95,8 +95,10 @@ impl Report {
             self.reject(reject)?;
         }
         let stop = delivered.failure.is_some();
-        if let (None, Some(failure)) = (&self.failure, delivered.failure) {
-            self.failure = Some(failure);
+        let held = self.failure.as_deref();
+        // The first failure counts, except that one about the whole says more than "there were refused events".
+        if held.is_none() || held == Some(STOPPED) {
+            self.failure = delivered.failure.or_else(|| self.failure.take());
         }
         Ok(stop)
     }
@@ -105,7 +107,8 @@ impl Report {
         self.rejected += 1;
         let Reject { place, field, reason, event } = reject;
         if self.rejected <= SHOWN_REJECTS {
-            let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
+            // The proxy's words name the field already.
+            let field = if reason.contains(field.as_str()) { String::new() } else { format!("{field}: ") };
             eprintln!("{place}: {field}{reason}");
         } else if self.rejected == SHOWN_REJECTS + 1 {
             eprintln!("… more refused events are counted but not shown");

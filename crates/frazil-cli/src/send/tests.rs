@@ -78,7 +78,12 @@ impl FakeProxy {
     }
 }
 
-async fn ingest(State(script): State<Arc<Script>>, Path(stream): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn ingest(
+    State(script): State<Arc<Script>>,
+    Path(stream): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     assert_eq!(stream, "default");
     let header = |name: &str| headers.get(name).map(|value| value.to_str().expect("text").to_owned());
     let body = match header("content-encoding").as_deref() {
@@ -133,7 +138,8 @@ fn invalid(indices: &'static [usize]) -> Answer {
             .iter()
             .map(|index| json!({"index": index, "field": "n", "reason": "wrong_type", "message": "expected long", "got": "x"}))
             .collect();
-        let problem = json!({"type": "urn:frazil:problem:invalid-events", "title": "T", "detail": "d", "errors": errors});
+        let problem =
+            json!({"type": "urn:frazil:problem:invalid-events", "title": "T", "detail": "d", "errors": errors});
         (StatusCode::BAD_REQUEST, axum::Json(problem)).into_response()
     })
 }

@@ -67,7 +67,7 @@ pub(super) async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
     for stream in streams {
         let table = stream.default_table.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let window = Span::secs(stream.dedupe_window_secs.into()).to_string();
-        println!("{:<24} {:>6}  {:<10} {window:<10} {table}", stream.name, stream.shards, missing(&stream));
+        println!("{:<24} {:>6}  {:<10} {window:<10} {table}", stream.name.as_str(), stream.shards, missing(&stream));
     }
     Ok(ExitCode::SUCCESS)
 }

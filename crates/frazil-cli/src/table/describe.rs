@@ -45,6 +45,9 @@ pub(super) async fn run(args: DescribeArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The current snapshot: id, time in milliseconds, totals of its summary.
+type SnapshotShown = (i64, i64, Vec<(String, String)>);
+
 /// Everything that is shown.
 struct Description {
     name: String,
@@ -56,8 +59,7 @@ struct Description {
     columns: Vec<(String, String)>,
     /// Partition fields: name, transform, source column.
     partition: Vec<(String, String, String)>,
-    /// Snapshot id and time, and the totals of its summary.
-    snapshot: Option<(i64, i64, Vec<(String, String)>)>,
+    snapshot: Option<SnapshotShown>,
     checkpoints: Vec<(String, String)>,
     properties: Vec<(String, String)>,
 }

@@ -1,3 +1,5 @@
+//! What goes into the columns comes out of the arrays, and what was given up does not.
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
@@ -65,7 +67,7 @@ impl Choices<'_> {
 /// Gives `column` one value, as the mapping's walk would, and says what it was.
 fn push(ty: &Type, nullable: bool, column: &mut ColumnBuilder, choices: &mut Choices<'_>) -> String {
     let pick = choices.next();
-    if nullable && pick % 4 == 0 {
+    if nullable && pick.is_multiple_of(4) {
         column.null();
         return "null".to_owned();
     }
@@ -198,7 +200,7 @@ proptest! {
         let mut choices = Choices { bytes: &bytes, at: 0 };
         let mut expected = Vec::new();
         for row in 0..rows {
-            if choices.next() % 2 == 0 {
+            if choices.next().is_multiple_of(2) {
                 // Given up after some of its fields, also in the middle of a list.
                 for (at, field) in schema.fields.iter().enumerate().take(usize::from(choices.next() % 4)) {
                     push(&field.ty, !field.required, columns.root().child(at), &mut choices);

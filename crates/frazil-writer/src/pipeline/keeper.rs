@@ -29,6 +29,7 @@ pub(super) async fn run<So: Source, Si: TableSink>(context: Arc<StreamContext<So
     let mut next_purge = Instant::now() + context.config.purge_interval;
     loop {
         let last = tokio::select! {
+            biased;
             () = stop.cancelled() => true,
             () = tokio::time::sleep(context.config.progress_interval) => false,
         };

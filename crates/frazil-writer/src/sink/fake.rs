@@ -224,8 +224,8 @@ impl SinkTable for FakeTable {
     }
 
     fn find_summary(&self, key: &str, accept: &dyn Fn(&str) -> bool) -> Option<String> {
-        let values = self.snapshots.iter().rev().filter_map(|snapshot| snapshot.summary.get(key));
-        values.filter(|value| accept(value)).cloned().next()
+        let mut values = self.snapshots.iter().rev().filter_map(|snapshot| snapshot.summary.get(key));
+        values.find(|value| accept(value)).cloned()
     }
 }
 

@@ -72,8 +72,8 @@ impl SinkTable for IcebergTable {
     }
 
     fn find_summary(&self, key: &str, accept: &dyn Fn(&str) -> bool) -> Option<String> {
-        let values = self.table.ancestry().filter_map(|snapshot| snapshot.summary().additional_properties.get(key));
-        values.filter(|value| accept(value)).cloned().next()
+        let mut values = self.table.ancestry().filter_map(|snapshot| snapshot.summary().additional_properties.get(key));
+        values.find(|value| accept(value)).cloned()
     }
 }
 

@@ -6,7 +6,7 @@ use frazil_core::TableName;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Abandon;
+use super::{Abandon, FencedBy};
 use crate::pipeline::StreamContext;
 use crate::sink::{Append, CommitError, Committed, SinkTable, Staged, TableSink};
 use crate::source::Source;
@@ -42,8 +42,7 @@ pub(super) async fn append<So: Source, Si: TableSink>(
         };
         match error {
             CommitError::Fenced { key, expected, found } => {
-                let holder = holder(context, name).await;
-                return Err(Abandon::Fenced { table: name.clone(), holder, key, expected, found });
+                return Err(fenced(context, name, key, expected, found).await);
             }
             CommitError::Replaced => {
                 return Err(Abandon::Replaced { table: name.clone(), what: "was replaced by another one" });
@@ -78,8 +77,16 @@ async fn stage<So: Source, Si: TableSink>(
     staged
 }
 
-/// Who made the newest commit of ours, for the log.
-pub(super) async fn holder<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, name: &TableName) -> String {
+/// The batch is fenced off: finds out, for the log, who made the newest commit.
+pub(super) async fn fenced<So: Source, Si: TableSink>(
+    context: &StreamContext<So, Si>,
+    name: &TableName,
+    key: String,
+    expected: Option<String>,
+    found: Option<String>,
+) -> Abandon {
     let table = context.sink.load(name).await.ok().flatten();
-    table.and_then(|table| table.find_summary(WRITER, &|_| true)).unwrap_or_else(|| "an unknown writer".to_owned())
+    let holder = table.and_then(|table| table.find_summary(WRITER, &|_| true));
+    let holder = holder.unwrap_or_else(|| "an unknown writer".to_owned());
+    Abandon::Fenced(Box::new(FencedBy { table: name.clone(), holder, key, expected, found }))
 }

@@ -1,3 +1,5 @@
+//! Crashes, lost requests and answers, other writers.
+
 use super::*;
 use crate::sink::fake::{Fault, Op};
 

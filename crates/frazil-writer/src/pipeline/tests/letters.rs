@@ -1,3 +1,5 @@
+//! Dead letters: which events become one, and that they stay one.
+
 use super::*;
 use crate::sink::fake::{Fault, Op};
 

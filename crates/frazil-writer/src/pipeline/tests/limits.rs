@@ -1,3 +1,5 @@
+//! Memory, batch sizes, idle tables, the supervisor.
+
 use super::*;
 use crate::sink::fake::{Fault, Op};
 
@@ -113,4 +115,24 @@ async fn an_idle_table_is_forgotten_and_comes_back() {
     world.done().await;
     run.drain().await;
     assert_eq!(once(world.sink.ids(&a)), ids(0, 1..3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_supervisor_runs_the_shards_of_its_ordinal_and_drains() {
+    let mut world = World::new(3);
+    world.config = WriterConfig { ordinal: 1, replicas: 2, ..world.config };
+    let a = table("a");
+    world.sink.create_table(&a, number_schema());
+    for shard in world.shards() {
+        world.source.publish(&shard, &[request(&a, [1])]);
+    }
+    let cancel = CancellationToken::new();
+    let directory = frazil_log::Directory::fixed([world.definition.clone()], []);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(crate::supervisor::supervise(world.shared(), directory, cancel.clone()));
+    let owned = world.shards().split_off(1)[..1].to_vec();
+    world.source.until_done(&owned).await;
+    cancel.cancel();
+    tasks.join_next().await.expect("one task").expect("no panic").expect("no error");
+    assert_eq!(once(world.sink.ids(&a)), ids(1, 1..2, 1));
 }
