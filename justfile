@@ -25,9 +25,9 @@ fmt-check:
 lint:
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# Licences, banned crates and sources of every dependency.
+# Licences, banned crates and sources of every dependency, by cargo-deny if you have it (the tests check the same list).
 deny:
-    cargo-deny --offline --locked check --hide-inclusion-graph bans licenses sources
+    cargo deny --offline --locked check --hide-inclusion-graph bans licenses sources
 
 # API documentation with broken links denied.
 doc:

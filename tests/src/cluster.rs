@@ -72,7 +72,8 @@ impl Cluster {
         let nats = start_nats(dir.path(), ports.nats).await;
         let catalog = start_catalog(dir.path(), ports).await;
         let shards = options.shards.to_string();
-        let stream = ["stream", "create", "default", "--shards", &shards, "--on-missing-table", "create", "--max-bytes", "2GiB"];
+        let stream =
+            ["stream", "create", "default", "--shards", &shards, "--on-missing-table", "create", "--max-bytes", "2GiB"];
         run(dir.path(), &stream).await;
         let token = run(dir.path(), &["token", "create", "--name", "e2e", "--stream", "*", "--table", "*"]).await;
         let token = token.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");

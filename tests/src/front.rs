@@ -90,8 +90,12 @@ fn lose(loss: Loss) -> Response {
         Loss::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT.into_response(),
         // An error in the body's stream makes the server drop the connection in the middle of the answer.
         Loss::Closed => {
-            let broken = futures::stream::once(async { Err::<bytes::Bytes, _>(std::io::Error::other("lost on purpose")) });
-            Response::builder().header("content-length", "1000").body(Body::from_stream(broken)).expect("a valid answer")
+            let broken =
+                futures::stream::once(async { Err::<bytes::Bytes, _>(std::io::Error::other("lost on purpose")) });
+            Response::builder()
+                .header("content-length", "1000")
+                .body(Body::from_stream(broken))
+                .expect("a valid answer")
         }
     }
 }

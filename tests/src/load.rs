@@ -87,7 +87,8 @@ impl Load {
     }
 
     async fn post(&self, api: &Api, batch: u64, ids: Range<u64>) -> Option<String> {
-        let body: String = ids.map(|id| format!("{{\"id\":{id},\"batch\":{batch},\"kind\":\"k{}\"}}\n", id % 7)).collect();
+        let body: String =
+            ids.map(|id| format!("{{\"id\":{id},\"batch\":{batch},\"kind\":\"k{}\"}}\n", id % 7)).collect();
         let key = format!("{}-{batch}", self.key_prefix);
         let request = api.events(&self.table, body).header("idempotency-key", key);
         let response = request.timeout(Duration::from_secs(15)).send().await.ok()?;

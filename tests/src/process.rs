@@ -62,7 +62,8 @@ impl Process {
     pub async fn stop(&mut self, limit: Duration) -> bool {
         self.signal("-TERM");
         let status = tokio::time::timeout(limit, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("{} did not drain within {limit:?}\n{}", self.name, self.log_tail()));
+        let status =
+            status.unwrap_or_else(|_| panic!("{} did not drain within {limit:?}\n{}", self.name, self.log_tail()));
         status.expect("child is ours").success()
     }
 

@@ -58,12 +58,14 @@ impl Seaweed {
 /// so another process could take one meanwhile.
 fn free_ports() -> [u16; 5] {
     let mut taken = Vec::new();
-    std::array::from_fn(|_| loop {
-        let port = rand::random_range(20_000..50_000u16);
-        let pair = [port, port + 10_000].map(|port| TcpListener::bind(("127.0.0.1", port)));
-        if let [Ok(http), Ok(grpc)] = pair {
-            taken.push((http, grpc));
-            return port;
+    std::array::from_fn(|_| {
+        loop {
+            let port = rand::random_range(20_000..50_000u16);
+            let pair = [port, port + 10_000].map(|port| TcpListener::bind(("127.0.0.1", port)));
+            if let [Ok(http), Ok(grpc)] = pair {
+                taken.push((http, grpc));
+                return port;
+            }
         }
     })
 }

@@ -54,7 +54,10 @@ fn crates_depend_in_one_direction() {
         ("frazil-catalog", vec!["frazil-iceberg"]),
         ("frazil-proxy", vec!["frazil-core", "frazil-log", "frazil-iceberg"]),
         ("frazil-writer", vec!["frazil-core", "frazil-log", "frazil-iceberg"]),
-        ("frazil-cli", vec!["frazil-core", "frazil-log", "frazil-iceberg", "frazil-catalog", "frazil-proxy", "frazil-writer"]),
+        (
+            "frazil-cli",
+            vec!["frazil-core", "frazil-log", "frazil-iceberg", "frazil-catalog", "frazil-proxy", "frazil-writer"],
+        ),
     ]);
     for (name, path) in crates() {
         let allowed = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the table of this test"));
@@ -123,7 +126,11 @@ fn the_ban_list_of_module_names() {
     for (_, path) in crates() {
         for file in sources(&path.join("src")) {
             let stem = file.file_stem().expect("a file name").to_string_lossy().into_owned();
-            assert!(!["utils", "util", "common", "prelude", "helpers", "misc"].contains(&stem.as_str()), "{}", file.display());
+            assert!(
+                !["utils", "util", "common", "prelude", "helpers", "misc"].contains(&stem.as_str()),
+                "{}",
+                file.display()
+            );
         }
     }
 }

@@ -194,11 +194,8 @@ impl FromStr for CheckpointDelta {
         let parse = || {
             let (incarnation, range) = text.split_once(':')?;
             let (start, end) = range.split_once('-')?;
-            let delta = Self {
-                incarnation: incarnation.parse().ok()?,
-                start: start.parse().ok()?,
-                end: end.parse().ok()?,
-            };
+            let delta =
+                Self { incarnation: incarnation.parse().ok()?, start: start.parse().ok()?, end: end.parse().ok()? };
             (delta.start <= delta.end).then_some(delta)
         };
         parse().ok_or_else(|| malformed("checkpoint delta", text))

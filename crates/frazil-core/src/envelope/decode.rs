@@ -29,10 +29,9 @@ impl EnvelopeHeaders {
         };
         let keys = match get(KEYS_HEADER) {
             None => Vec::new(),
-            Some(text) => text
-                .split(';')
-                .map(|range| parse_header::<KeyedRange>(KEYS_HEADER, range))
-                .collect::<Result<_, _>>()?,
+            Some(text) => {
+                text.split(';').map(|range| parse_header::<KeyedRange>(KEYS_HEADER, range)).collect::<Result<_, _>>()?
+            }
         };
         Ok(Self { checksum, continuity, keys })
     }
