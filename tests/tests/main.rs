@@ -3,6 +3,7 @@
 mod e2e {
     mod catalog;
     mod datasets;
+    mod dead_letters;
     mod dev;
     mod faults;
     mod s3;
