@@ -35,7 +35,7 @@ doc:
 
 # Unit, property, integration and end-to-end tests.
 test:
-    cargo build --workspace --locked
+    cargo build --workspace --bins --tests --locked
     cargo test --workspace --locked
 
 # Real servers, a local warehouse, one command.
