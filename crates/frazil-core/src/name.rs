@@ -115,7 +115,7 @@ impl Shard {
         format!("frazil.delta.{}.{}", self.stream, self.index)
     }
 
-    /// Property of a dead-letter table that lists the positions of the last delta's letters.
+    /// Table property that lists which events the newest commit with dead letters of the shard decided to be such.
     pub fn dead_letters_property(&self) -> String {
         format!("frazil.dead-letters.{}.{}", self.stream, self.index)
     }
