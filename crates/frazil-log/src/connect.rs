@@ -200,8 +200,13 @@ impl Log {
 fn note_event(events: &watch::Sender<LinkState>, event: &Event) {
     match event {
         Event::Connected => events.send_modify(|state| state.connects += 1),
-        Event::Disconnected | Event::Closed => {
-            tracing::warn!(%event, "connection to the log is gone");
+        Event::Disconnected => {
+            tracing::warn!("connection to the log is lost, restoring it");
+            events.send_modify(|state| state.breaks += 1);
+        }
+        // Reconnecting never ends, so only `Log::close` closes.
+        Event::Closed => {
+            tracing::info!("connection to the log is closed");
             events.send_modify(|state| state.breaks += 1);
         }
         Event::LameDuckMode | Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {

@@ -17,7 +17,7 @@ fn legal(was: Value, is: Value, version: FormatVersion) -> bool {
 }
 
 #[test]
-fn promotions() {
+fn defect_15_only_legal_promotions_are_taken() {
     use FormatVersion::{V2, V3};
     let table = [
         (json!("int"), json!("long"), true, true),
