@@ -2,7 +2,6 @@
 
 mod create;
 mod describe;
-mod partition;
 
 use std::process::ExitCode;
 

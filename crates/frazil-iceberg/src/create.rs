@@ -68,7 +68,7 @@ pub fn parse_partition_spec(text: &str, schema: &Schema) -> Result<UnboundPartit
         let term = term.trim();
         let invalid = |reason: String| DefinitionError::PartitionField { term: term.to_owned(), reason };
         let (transform, column) = parse_term(term).map_err(invalid)?;
-        let field = find(schema, &column).ok_or_else(|| invalid(format!("there is no column {column:?}")))?;
+        let field = find(schema, &column).ok_or_else(|| invalid(unknown_column(&column, schema)))?;
         transform.result_type(&field.field_type).map_err(|error| invalid(error.message().to_owned()))?;
         let name = field_name(&column, transform);
         if transform != Transform::Identity && schema.field_by_name(&name).is_some() {
@@ -79,6 +79,11 @@ pub fn parse_partition_spec(text: &str, schema: &Schema) -> Result<UnboundPartit
             .map_err(|error| invalid(error.message().to_owned()))?;
     }
     Ok(builder.build())
+}
+
+fn unknown_column(column: &str, schema: &Schema) -> String {
+    let known: Vec<&str> = schema.as_struct().fields().iter().map(|field| field.name.as_str()).collect();
+    format!("there is no column {column:?}; its columns are: {}", known.join(", "))
 }
 
 /// Splits at commas outside parentheses and quotes.

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use frazil_core::schema::{Schema, TS_COLUMN};
-use frazil_iceberg::spec::{self, TableIdent};
+use frazil_iceberg::create::create_table;
+use frazil_iceberg::spec::TableIdent;
 use frazil_iceberg::{CatalogError, CreateTable, RestCatalog};
 
-use super::partition::{self, Term};
 use crate::args::key_value;
 use crate::exit::Failure;
 use crate::reach::{self, ReachArgs};
@@ -85,19 +85,17 @@ fn request(args: &CreateArgs) -> anyhow::Result<CreateTable> {
     let declared = Schema::from_json(&text).context("the schema")?;
     let schema = if args.no_system_columns { declared } else { declared.with_system_columns() };
     let json = serde_json::to_string(&schema.to_value()).context("the schema")?;
-    let schema: spec::Schema = serde_json::from_str(&json).context("the schema")?;
-    let terms = terms(args)?;
-    let partition_spec = if terms.is_empty() { None } else { Some(partition::spec(&terms, &schema)?) };
     let properties: BTreeMap<String, String> = args.properties.iter().cloned().collect();
-    Ok(CreateTable { schema, partition_spec, sort_order: None, properties, location: args.location.clone() })
+    Ok(create_table(&json, &partitioning(args), properties, args.location.clone())?)
 }
 
-fn terms(args: &CreateArgs) -> anyhow::Result<Vec<Term>> {
+/// The partition spec in words; empty for none.
+fn partitioning(args: &CreateArgs) -> String {
     match args.partition.as_deref().map(str::trim) {
-        Some("none" | "") => Ok(Vec::new()),
-        Some(text) => Ok(partition::parse(text)?),
-        None if args.no_system_columns => Ok(Vec::new()),
-        None => Ok(partition::parse(&format!("day({TS_COLUMN})"))?),
+        Some("none") => String::new(),
+        Some(text) => text.to_owned(),
+        None if args.no_system_columns => String::new(),
+        None => format!("day({TS_COLUMN})"),
     }
 }
 
