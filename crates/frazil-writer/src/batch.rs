@@ -58,8 +58,15 @@ pub(crate) struct SealedBatch {
 pub(crate) struct ShardDelta {
     /// The shard.
     pub(crate) shard: Shard,
-    /// Every event of the table in `(start, end]`.
+    /// Every event of the table in `(start, end]`. Empty if the table contains all of it but letters.
     pub(crate) delta: CheckpointDelta,
+}
+
+impl ShardDelta {
+    /// Whether the batch only recovers letters of the shard, which the table's checkpoint covers already.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.delta.is_empty()
+    }
 }
 
 impl OpenBatch {
@@ -128,11 +135,14 @@ impl OpenBatch {
         self.letters.truncate(letters);
     }
 
-    /// Closes the batch. `start` is the table's checkpoint of a shard.
+    /// Closes the batch. `start` is the table's checkpoint of a shard; what ends before it is a recovery of letters.
     pub(crate) fn seal(self, trigger: CommitTrigger, start: impl Fn(u32) -> Sequence) -> SealedBatch {
         let deltas = self.ends.into_iter().map(|(index, end)| {
             let End { shard, incarnation, sequence } = end;
-            ShardDelta { shard, delta: CheckpointDelta { incarnation, start: start(index), end: sequence } }
+            ShardDelta {
+                shard,
+                delta: CheckpointDelta { incarnation, start: start(index).min(sequence), end: sequence },
+            }
         });
         SealedBatch {
             commit_id: self.commit_id,

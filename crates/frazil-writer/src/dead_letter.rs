@@ -37,6 +37,8 @@ pub(crate) enum LetterReason {
     Invalid(FieldError),
     /// The table does not exist.
     TableNotFound,
+    /// It did not fit when the table's commit decided so; by now it would, but what is decided stays.
+    SchemaChanged,
     /// The log message it was in cannot be read.
     Unreadable(EnvelopeError),
 }
@@ -47,6 +49,7 @@ impl LetterReason {
         match self {
             Self::Invalid(error) => error.reason.code(),
             Self::TableNotFound => "table_not_found",
+            Self::SchemaChanged => "schema_changed",
             Self::Unreadable(error) => match error {
                 EnvelopeError::Checksum { .. } => "checksum",
                 EnvelopeError::UnknownVersion(_) => "unknown_version",
@@ -62,6 +65,10 @@ impl LetterReason {
         let text = match self {
             Self::Invalid(error) => error.to_string(),
             Self::TableNotFound => "the table did not exist when the event was written".to_owned(),
+            Self::SchemaChanged => {
+                "the event did not fit the table's schema when its batch was committed; the schema has changed since"
+                    .to_owned()
+            }
             Self::Unreadable(error) => error.to_string(),
         };
         text.chars().take(MESSAGE_MAX_CHARS).collect()
@@ -70,7 +77,7 @@ impl LetterReason {
     fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid(error) => Some(error.field.as_str()).filter(|field| !field.is_empty()),
-            Self::TableNotFound | Self::Unreadable(_) => None,
+            Self::TableNotFound | Self::SchemaChanged | Self::Unreadable(_) => None,
         }
     }
 }

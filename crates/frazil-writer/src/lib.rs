@@ -3,9 +3,9 @@
 //! ```text
 //!  log ──► shard reader ──────────► table task ────────────► flush ─────────────► catalog
 //!          (one per owned shard)    (one per live table)     (one per table)
-//!          checksum · continuity    skip ≤ checkpoint        1 letters → <table>__dead_letter
-//!          repeats · memory permit  JSON → Arrow columns     2 files   → store
-//!                │                  or dead letter           3 files + checkpoint, one fenced commit
+//!          checksum · continuity    skip ≤ checkpoint        1 files → store
+//!          repeats · memory permit  JSON → Arrow columns     2 files, checkpoint, list of letters: one fenced commit
+//!                │                  or dead letter           3 letters → <table>__dead_letter, fenced
 //!                │                        ▲ flush policy            │
 //!                │                        └────── next batch fills ─┘ Committed
 //!                └──────────────► progress ◄───────────────────────┘
@@ -26,12 +26,14 @@
 //! - **Lost answer**: the very same append is tried again; if its commit id is in the table, it is adopted.
 //! - **Zombie**: its fence no longer holds. The pipeline of the stream is abandoned and starts from the low watermark.
 //! - **Repeats** are dropped by a window that is a function of the log alone, rebuilt from the log's headers at a start.
-//! - **Dead letters** go first, into a table with its own checkpoint, which lists the letters beyond the table's
-//!   checkpoint: after a crash between the two commits exactly these events are skipped.
-//!   One case is left open: two writers of the same shard, alive at the same moment, that decode the same event
-//!   differently because the schema changed between them, may leave it as a row *and* as a letter. It is never
-//!   lost. Two commits in this order cannot rule it out; the check of the base before letters are written makes
-//!   the moment short.
+//! - **Dead letters**: the table's commit alone decides what is a row and what is a letter. It lists the positions of
+//!   the batch's letters in a property of the table, next to the checkpoint; then the letters are committed to the
+//!   dead-letter table, which has a checkpoint and a fence of its own. After a crash between the two commits exactly
+//!   the listed events are written as letters when their messages are read again, by one writer only, whatever the
+//!   schema is by then. The low watermark passes a message only when its letters are written too.
+//! - **No table**: all its events are letters, and the checkpoint of the dead-letter table decides alone. What was
+//!   decided so stays when the table comes to be. Only a zombie that is about to commit letters in the very moment in
+//!   which the table is created, or dropped and created again, is not fenced by the new table's first commit.
 //! - A batch holds whole messages only: a checkpoint is a sequence, and must not cut a message in two.
 //!
 //! # What happens under pressure

@@ -1,9 +1,8 @@
-//! Which events of a shard are dead letters of a table already: a set of positions and its text form. Pure.
+//! Which events of a shard were decided to be dead letters: a set of positions and its text form. Pure.
 //!
-//! It is the value of the property named by [`Shard::dead_letters_property`](frazil_core::Shard::dead_letters_property)
-//! in a dead-letter table. Letters are committed before the good rows of the same batch; after a crash between
-//! the two commits exactly these events must not be decoded again. Text form, items joined by `;`:
-//! `<seq>:<index>,<first>-<last>,…` for single events of a message, `<seq>-<seq>` for whole messages.
+//! It is part of the value of the table property named by
+//! [`Shard::dead_letters_property`](frazil_core::Shard::dead_letters_property), see `table::fence`. Text form, items
+//! joined by `;`: `<seq>:<index>,<first>-<last>,…`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +13,6 @@ use frazil_core::checkpoint::Sequence;
 /// A set of events of one shard, each named by its message's sequence and its index within the message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positions {
-    /// First to last sequence of messages that are in the set as a whole; disjoint, not adjacent.
-    whole: BTreeMap<Sequence, Sequence>,
     /// Sorted, disjoint, non-adjacent inclusive ranges of event indices, per message.
     events: BTreeMap<Sequence, Vec<(u32, u32)>>,
 }
@@ -25,23 +22,24 @@ pub struct Positions {
 #[error("malformed dead-letter positions {0:?}")]
 pub struct MalformedPositions(String);
 
+impl MalformedPositions {
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.chars().take(100).collect())
+    }
+}
+
 impl Positions {
     /// Whether nothing is in the set.
     pub fn is_empty(&self) -> bool {
-        self.whole.is_empty() && self.events.is_empty()
+        self.events.is_empty()
     }
 
     /// Whether the event is in the set.
     pub fn contains(&self, sequence: Sequence, index: u32) -> bool {
-        self.contains_message(sequence)
-            || self.events.get(&sequence).is_some_and(|ranges| {
-                let after = ranges.partition_point(|(first, _)| *first <= index);
-                after > 0 && index <= ranges[after - 1].1
-            })
-    }
-
-    fn contains_message(&self, sequence: Sequence) -> bool {
-        self.whole.range(..=sequence).next_back().is_some_and(|(_, last)| sequence <= *last)
+        self.events.get(&sequence).is_some_and(|ranges| {
+            let after = ranges.partition_point(|(first, _)| *first <= index);
+            after > 0 && index <= ranges[after - 1].1
+        })
     }
 
     /// Adds one event.
@@ -50,9 +48,6 @@ impl Positions {
     }
 
     fn insert_range(&mut self, sequence: Sequence, mut first: u32, mut last: u32) {
-        if self.contains_message(sequence) {
-            return;
-        }
         let ranges = self.events.entry(sequence).or_default();
         // Swallow every range that overlaps or touches the new one.
         let start = ranges.partition_point(|(_, end)| end.saturating_add(1) < first);
@@ -64,53 +59,15 @@ impl Positions {
         ranges.splice(start..end, [(first, last)]);
     }
 
-    /// Adds every event of the messages `after < sequence <= through`.
-    pub fn insert_messages(&mut self, after: Sequence, through: Sequence) {
-        if after >= through {
-            return;
-        }
-        let (mut first, mut last) = (after + 1, through);
-        while let Some((begin, end)) = self.whole.range(..=last.saturating_add(1)).next_back().map(|(b, e)| (*b, *e))
-            && end.saturating_add(1) >= first
-        {
-            self.whole.remove(&begin);
-            (first, last) = (first.min(begin), last.max(end));
-        }
-        self.whole.insert(first, last);
-        self.events.retain(|sequence, _| !(first..=last).contains(sequence));
-    }
-
-    /// Adds everything that is in `other`.
-    pub fn extend(&mut self, other: &Self) {
-        for (first, last) in &other.whole {
-            self.insert_messages(first - 1, *last);
-        }
-        for (sequence, ranges) in &other.events {
-            for (first, last) in ranges {
-                self.insert_range(*sequence, *first, *last);
-            }
-        }
-    }
-
     /// Drops everything up to and including `sequence`.
     pub fn forget_through(&mut self, sequence: Sequence) {
         self.events = self.events.split_off(&(sequence + 1));
-        let rest = self.whole.split_off(&(sequence + 1));
-        let cut = self.whole.values().next_back().copied().filter(|last| *last > sequence);
-        self.whole = rest;
-        if let Some(last) = cut {
-            self.whole.insert(sequence + 1, last);
-        }
     }
 }
 
 impl fmt::Display for Positions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for (first, last) in &self.whole {
-            write!(f, "{separator}{first}-{last}")?;
-            separator = ";";
-        }
         for (sequence, ranges) in &self.events {
             write!(f, "{separator}{sequence}:")?;
             separator = ";";
@@ -132,19 +89,14 @@ impl FromStr for Positions {
         items
             .map(|item| positions.parse_item(item))
             .collect::<Option<Vec<()>>>()
-            .ok_or_else(|| MalformedPositions(text.chars().take(100).collect()))?;
+            .ok_or_else(|| MalformedPositions::of(text))?;
         Ok(positions)
     }
 }
 
 impl Positions {
     fn parse_item(&mut self, item: &str) -> Option<()> {
-        let Some((sequence, ranges)) = item.split_once(':') else {
-            let (first, last) = item.split_once('-')?;
-            let (first, last): (Sequence, Sequence) = (first.parse().ok()?, last.parse().ok()?);
-            (0 < first && first <= last).then(|| self.insert_messages(first - 1, last))?;
-            return Some(());
-        };
+        let (sequence, ranges) = item.split_once(':')?;
         let sequence = sequence.parse().ok()?;
         for range in ranges.split(',') {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -169,39 +121,22 @@ mod tests {
         for (sequence, index) in [(9, 4), (9, 0), (9, 1), (7, 3)] {
             positions.insert(sequence, index);
         }
-        positions.insert_messages(2, 4);
-        positions.insert_messages(4, 5);
-        assert_eq!(positions.to_string(), "3-5;7:3;9:0-1,4");
+        assert_eq!(positions.to_string(), "7:3;9:0-1,4");
         assert_eq!(Positions::default().to_string(), "");
-        for bad in ["x", "1", "5-4", "0-3", "3:", "3:2-1", "3:1,,2", "3:a"] {
+        for bad in ["x", "1", "3-5", "3:", "3:2-1", "3:1,,2", "3:a"] {
             assert!(bad.parse::<Positions>().is_err(), "{bad:?} was accepted");
         }
     }
 
     proptest! {
-        /// 1. It is a set. 2. Text round trip. 3. Forgetting drops exactly the prefix. 4. Extending is the union.
+        /// 1. It is a set. 2. Text round trip. 3. Forgetting drops exactly the prefix.
         #[test]
-        fn models_a_set(
-            events in prop::collection::vec((1u64..12, 0u32..8), 0..40),
-            more in prop::collection::vec((1u64..12, 0u32..8), 0..10),
-            whole in prop::collection::vec((0u64..12, 0u64..4), 0..4),
-            cut in 0u64..14,
-        ) {
+        fn models_a_set(events in prop::collection::vec((1u64..12, 0u32..8), 0..40), cut in 0u64..14) {
             let (mut positions, mut model) = (Positions::default(), BTreeSet::new());
-            for (at, (sequence, index)) in events.iter().enumerate() {
-                positions.insert(*sequence, *index);
-                model.insert((*sequence, *index));
-                if let Some((after, len)) = whole.get(at) {
-                    positions.insert_messages(*after, after + len);
-                    model.extend((after + 1..=after + len).flat_map(|seq| (0..8).map(move |index| (seq, index))));
-                }
-            }
-            let mut other = Positions::default();
-            for (sequence, index) in more {
-                other.insert(sequence, index);
+            for (sequence, index) in events {
+                positions.insert(sequence, index);
                 model.insert((sequence, index));
             }
-            positions.extend(&other);
             prop_assert_eq!(&positions.to_string().parse::<Positions>().expect("own form"), &positions);
             positions.forget_through(cut);
             for sequence in 1..20 {

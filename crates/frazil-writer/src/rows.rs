@@ -1,4 +1,4 @@
-//! One message's events for one table: each becomes a row, or a dead letter, or is skipped. No I/O, no clock.
+//! One message's events for one table: each becomes a row or a dead letter, or is skipped. No I/O, no clock.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -54,20 +54,36 @@ pub(crate) struct Part {
     pub(crate) repeats: u32,
 }
 
-/// Puts every event of the delivery that is neither a repeat nor a `known` dead letter into the batch. Without
-/// a plan (no table) every event is a letter.
-pub(crate) fn decode(delivery: &Delivery, plan: Option<&Plan>, known: &Positions, batch: &mut OpenBatch) {
+/// Puts every event of the delivery that is no repeat into the batch. Without a plan (no table) every event is a
+/// letter.
+pub(crate) fn decode(delivery: &Delivery, plan: Option<&Plan>, batch: &mut OpenBatch) {
     match &delivery.content {
         Content::Sections(parts) => {
-            let mut decoder = Decoder::new(delivery, plan, known, batch);
+            let mut decoder = Decoder::new(delivery, plan, batch);
             for part in parts {
                 decoder.part(part);
             }
         }
         Content::Unreadable { payload, received, error } => {
-            if !known.contains(delivery.sequence, 0) {
-                let reason = LetterReason::Unreadable(error.clone());
-                batch.letters.push(letter(delivery, 0, *received, reason, payload.clone()));
+            let reason = LetterReason::Unreadable(error.clone());
+            batch.letters.push(letter(delivery, 0, *received, reason, payload.clone()));
+        }
+    }
+}
+
+/// Puts exactly the events at `decided` into the batch, as letters: a commit of the table decided so. Everything else
+/// of the delivery is in the table.
+pub(crate) fn recover(delivery: &Delivery, plan: Option<&Plan>, decided: &Positions, batch: &mut OpenBatch) {
+    match &delivery.content {
+        Content::Sections(parts) => {
+            let mut decoder = Decoder::new(delivery, plan, batch);
+            for part in parts {
+                decoder.letters_of(part, decided);
+            }
+        }
+        Content::Unreadable { .. } => {
+            if decided.contains(delivery.sequence, 0) {
+                decode(delivery, plan, batch);
             }
         }
     }
@@ -76,7 +92,6 @@ pub(crate) fn decode(delivery: &Delivery, plan: Option<&Plan>, known: &Positions
 struct Decoder<'d> {
     delivery: &'d Delivery,
     plan: Option<&'d Plan>,
-    known: Option<&'d Positions>,
     batch: &'d mut OpenBatch,
     write_id: String,
     /// `__id__` of the next event, after a prefix that all events of the message share.
@@ -85,26 +100,43 @@ struct Decoder<'d> {
 }
 
 impl<'d> Decoder<'d> {
-    fn new(delivery: &'d Delivery, plan: Option<&'d Plan>, known: &'d Positions, batch: &'d mut OpenBatch) -> Self {
+    fn new(delivery: &'d Delivery, plan: Option<&'d Plan>, batch: &'d mut OpenBatch) -> Self {
         let origin = &delivery.origin;
         let id = format!("{}-{}-{}-", origin.incarnation, origin.shard.index, delivery.sequence);
         let (prefix, write_id) = (id.len(), batch.commit_id.to_string());
-        let known = Some(known).filter(|known| !known.is_empty());
-        Self { delivery, plan, known, batch, write_id, id, prefix }
+        Self { delivery, plan, batch, write_id, id, prefix }
     }
 
     fn part(&mut self, part: &Part) {
         let received = part.section.header.received;
         for (offset, line) in (0u32..).zip(part.section.lines()).skip(part.repeats as usize) {
             let index = part.first_index + offset;
-            if self.known.is_some_and(|known| known.contains(self.delivery.sequence, index)) {
-                continue;
-            }
             if let Err(reason) = self.row(line, index, received) {
-                let payload = Bytes::copy_from_slice(line);
-                self.batch.letters.push(letter(self.delivery, index, received, reason, payload));
+                self.letter(line, index, received, reason);
             }
         }
+    }
+
+    fn letters_of(&mut self, part: &Part, decided: &Positions) {
+        let received = part.section.header.received;
+        for (index, line) in (part.first_index..).zip(part.section.lines()) {
+            if !decided.contains(self.delivery.sequence, index) {
+                continue;
+            }
+            let rows = self.batch.rows();
+            // The reason it was decided for is not kept. It mostly still holds; if not, the schema has changed since.
+            let reason = match self.row(line, index, received) {
+                Err(reason) => reason,
+                Ok(()) => LetterReason::SchemaChanged,
+            };
+            self.batch.rewind(rows, self.batch.letters.len());
+            self.letter(line, index, received, reason);
+        }
+    }
+
+    fn letter(&mut self, line: &[u8], index: u32, received: i64, reason: LetterReason) {
+        let payload = Bytes::copy_from_slice(line);
+        self.batch.letters.push(letter(self.delivery, index, received, reason, payload));
     }
 
     fn row(&mut self, line: &[u8], index: u32, received: i64) -> Result<(), LetterReason> {

@@ -3,6 +3,7 @@
 //! It decides from the log alone, so that a restart and a zombie decide alike. It must not look at tables.
 
 mod examine;
+mod needed;
 mod open;
 
 use std::collections::VecDeque;
@@ -25,6 +26,7 @@ use crate::sink::TableSink;
 use crate::source::{Source, SourceReader};
 use crate::status::Problem;
 use examine::{Examined, Examiner};
+use needed::Needed;
 
 /// Budget taken for a delivery beyond its bytes.
 const DELIVERY_OVERHEAD: usize = 256;
@@ -43,15 +45,15 @@ pub(crate) struct ShardState {
     /// Low watermark when reading began.
     pub(crate) watermark: Sequence,
     progress: Mutex<ShardProgress>,
-    /// Oldest message the dedupe window depends on, 0 for none.
-    retain_from: AtomicU64,
+    /// What the dedupe window depends on.
+    needed: Mutex<Needed>,
     /// Newest message read.
     newest: AtomicU64,
     times: Mutex<VecDeque<(Sequence, i64)>>,
 }
 
 impl ShardState {
-    /// `oldest_needed` is the oldest message that decisions about later ones depend on: it must not be freed.
+    /// `oldest_needed` is the oldest message that decisions about those after the watermark depend on.
     pub(crate) fn new(
         shard: Shard,
         incarnation: Incarnation,
@@ -63,7 +65,7 @@ impl ShardState {
             incarnation,
             watermark,
             progress: Mutex::new(ShardProgress::new(incarnation, watermark)),
-            retain_from: AtomicU64::new(oldest_needed.unwrap_or(0)),
+            needed: Mutex::new(Needed::new(watermark, oldest_needed)),
             newest: AtomicU64::new(watermark),
             times: Mutex::default(),
         }
@@ -81,10 +83,7 @@ impl ShardState {
 
     /// The last message that may be freed, given a stored low watermark and how long messages must be kept.
     pub(crate) fn purgeable(&self, stored: Sequence, retention_nanos: i64) -> Sequence {
-        let window = match self.retain_from.load(Ordering::Acquire) {
-            0 => Sequence::MAX,
-            oldest => oldest - 1,
-        };
+        let window = self.needed().not_needed_through(stored);
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = times.back().map_or(i64::MIN, |(_, at)| *at);
         let horizon = newest.saturating_sub(retention_nanos);
@@ -96,7 +95,11 @@ impl ShardState {
             times.drain(..past.saturating_sub(1));
             last
         };
-        stored.min(window).min(old)
+        window.min(old)
+    }
+
+    fn needed(&self) -> MutexGuard<'_, Needed> {
+        self.needed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sample(&self, sequence: Sequence, at_nanos: i64, retention_nanos: i64) {
@@ -209,7 +212,7 @@ impl<So: Source, Si: TableSink> ShardTask<So, Si> {
             }
         }
         self.state.progress().read_through(sequence);
-        self.state.retain_from.store(self.examiner.oldest_needed().unwrap_or(0), Ordering::Release);
+        self.state.needed().judged(sequence, self.examiner.oldest_needed());
         self.state.sample(sequence, at_nanos, self.context.retention_nanos());
     }
 

@@ -22,7 +22,7 @@ use crate::budget::Account;
 use crate::flush::CommitTrigger;
 use crate::pipeline::StreamContext;
 use crate::router::{Birth, Router};
-use crate::rows::{Delivery, decode};
+use crate::rows::{Delivery, decode, recover};
 use crate::sink::{SinkTable, TableSink};
 use crate::source::Source;
 use fence::ShardFence;
@@ -295,12 +295,18 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
             let fence = load::fence(&self.context, &self.birth.table, &self.shape, &delivery.origin).await;
             self.fences.insert(index, fence);
         }
-        let at = self.fences[&index].checkpoint();
-        if delivery.sequence <= at.sequence {
-            delivery.origin.progress().contained(&self.birth.table, at);
-            return Ok(());
+        let fence = &self.fences[&index];
+        if delivery.sequence > fence.at {
+            return self.decode(delivery).await;
         }
-        self.decode(delivery).await
+        if fence.letters.is_empty() {
+            delivery.origin.progress().contained(&self.birth.table, fence.checkpoint());
+        } else {
+            // A letter that is not written yet, or a message behind one: it counts only when the letters do.
+            recover(&delivery, self.shape.plan.as_deref(), &fence.letters, &mut self.open);
+            self.admit(delivery);
+        }
+        Ok(())
     }
 
     /// Decodes a delivery whole: its sequence becomes part of a checkpoint, so a batch never ends inside of one.
@@ -321,14 +327,18 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
                 self.decode_once(&delivery);
             }
         }
-        let Delivery { origin, sequence, permit, .. } = delivery;
-        self.open.extend_to(&origin.shard, origin.incarnation, sequence, permit, Instant::now());
-        self.account.set_open_bytes(self.open.held_bytes());
+        self.admit(delivery);
         Ok(())
     }
 
+    /// All of the delivery is in the open batch.
+    fn admit(&mut self, delivery: Delivery) {
+        let Delivery { origin, sequence, permit, .. } = delivery;
+        self.open.extend_to(&origin.shard, origin.incarnation, sequence, permit, Instant::now());
+        self.account.set_open_bytes(self.open.held_bytes());
+    }
+
     fn decode_once(&mut self, delivery: &Delivery) {
-        let letters = &self.fences[&delivery.origin.shard.index].letters;
-        decode(delivery, self.shape.plan.as_deref(), letters, &mut self.open);
+        decode(delivery, self.shape.plan.as_deref(), &mut self.open);
     }
 }

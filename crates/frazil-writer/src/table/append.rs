@@ -78,7 +78,7 @@ async fn stage<So: Source, Si: TableSink>(
 }
 
 /// The batch is fenced off: finds out, for the log, who made the newest commit.
-pub(super) async fn fenced<So: Source, Si: TableSink>(
+async fn fenced<So: Source, Si: TableSink>(
     context: &StreamContext<So, Si>,
     name: &TableName,
     key: String,

@@ -1,4 +1,5 @@
-//! The work on one sealed batch: dead letters first, then rows and checkpoint in one fenced commit.
+//! The work on one sealed batch: rows, checkpoint and the letters' positions in one fenced commit, which decides;
+//! then the letters, in a commit to the dead-letter table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Abandon;
-use super::append::{WRITER, append, fenced};
+use super::append::{WRITER, append};
 use super::fence::ShardFence;
 use super::load::load;
 use crate::batch::{SealedBatch, ShardDelta};
@@ -38,7 +39,7 @@ pub(super) struct Work<So: Source, Si: TableSink> {
 /// A committed batch.
 pub(super) struct Flushed<T> {
     proof: Committed,
-    /// The table as of the commit.
+    /// The table as of its commit, if there was one.
     pub(super) main: Option<T>,
     /// The dead-letter table, if the batch touched it or it was known.
     pub(super) dead: Option<T>,
@@ -62,19 +63,28 @@ impl<So: Source, Si: TableSink> Work<So, Si> {
         for letter in &batch.letters {
             *letters.entry(letter.reason.code()).or_default() += 1;
         }
-        let mut proof = None;
-        if !batch.letters.is_empty() || self.main.is_none() {
-            self.check_base().await?;
-            proof = Some(self.commit_letters(&batch).await?);
+        let (mut main, mut proof) = (self.main.take(), None);
+        let alone = main.is_none();
+        if alone {
+            self.still_missing().await?;
         }
-        let proof = match (self.main.take(), proof) {
-            (Some(main), _) => self.commit_rows(&main, &mut batch).await?,
-            (None, Some(proof)) => proof,
-            (None, None) => unreachable!("without a table the letters are committed"),
+        // A batch that only recovers letters does not move the table.
+        main = main.filter(|_| !batch.deltas.iter().all(ShardDelta::is_recovery));
+        if let Some(table) = &mut main {
+            let (committed, now) = self.commit_rows(table, &mut batch).await?;
+            (*table, proof) = (now, Some(committed));
+        }
+        let proof = match proof {
+            Some(proof) if batch.letters.is_empty() => proof,
+            Some(proof) => {
+                self.commit_letters(&batch, alone).await?;
+                proof
+            }
+            None => self.commit_letters(&batch, alone).await?,
         };
         Ok(Flushed {
             proof,
-            main: self.main,
+            main,
             dead: self.dead,
             fences: self.fences,
             permit: batch.permit,
@@ -86,42 +96,26 @@ impl<So: Source, Si: TableSink> Work<So, Si> {
         })
     }
 
-    /// Letters of a batch whose rows can no longer be committed must not be written: the table has moved on, and
-    /// whoever moved it may have made rows of these events.
-    async fn check_base(&self) -> Result<(), Abandon> {
-        let name = &self.name;
-        let now = load(&self.context, name).await;
-        let replaced = |what| Err(Abandon::Replaced { table: name.clone(), what });
-        let now = match (now, &self.main) {
-            (None, None) => return Ok(()),
-            (Some(_), None) => return replaced("was created"),
-            (None, Some(_)) => return replaced("was dropped"),
-            (Some(now), Some(main)) if now.uuid() != main.uuid() => return replaced("was replaced by another one"),
-            (Some(now), Some(_)) => now,
-        };
-        for fence in &self.fences {
-            let key = fence.shard.checkpoint_property();
-            let (expected, found) = (fence.expected(), now.property(&key));
-            if expected != found {
-                let (expected, found) = (expected.map(str::to_owned), found.map(str::to_owned));
-                return Err(fenced(&self.context, name, key, expected, found).await);
-            }
+    /// Events for a table that came to be must become its rows: they were accepted for it.
+    async fn still_missing(&self) -> Result<(), Abandon> {
+        match load(&self.context, &self.name).await {
+            None => Ok(()),
+            Some(_) => Err(Abandon::Replaced { table: self.name.clone(), what: "was created" }),
         }
-        Ok(())
     }
 
-    async fn commit_letters(&mut self, batch: &SealedBatch) -> Result<Committed, Abandon> {
+    async fn commit_letters(&mut self, batch: &SealedBatch, alone: bool) -> Result<Committed, Abandon> {
         let name = self.name.dead_letter();
         let dead = match self.dead.take() {
             Some(dead) => dead,
             None => create_dead_letter(&self.context, &name).await,
         };
         let commit_id = Uuid::now_v7();
-        let alone = self.main.is_none();
         let mut properties = Vec::new();
         for (fence, delta) in self.fences.iter_mut().zip(&batch.deltas) {
-            if alone || batch.letters.iter().any(|letter| letter.shard == delta.shard) {
-                properties.extend(fence.advance_letters(&delta.delta, &batch.letters, alone));
+            let letters = || batch.letters.iter().any(|letter| letter.shard == delta.shard);
+            if alone || delta.is_recovery() || letters() {
+                properties.push(fence.advance_letters(&delta.delta, alone));
             }
         }
         let request = Append { commit_id, fence: properties, summary: self.summary(batch) };
@@ -132,17 +126,20 @@ impl<So: Source, Si: TableSink> Work<So, Si> {
         Ok(proof)
     }
 
-    async fn commit_rows(&mut self, main: &Si::Table, batch: &mut SealedBatch) -> Result<Committed, Abandon> {
-        let fences = self.fences.iter_mut().zip(&batch.deltas);
-        let properties = fences.map(|(fence, delta)| fence.advance(&delta.delta)).collect();
+    async fn commit_rows(
+        &mut self,
+        main: &Si::Table,
+        batch: &mut SealedBatch,
+    ) -> Result<(Committed, Si::Table), Abandon> {
+        let fences = self.fences.iter_mut().zip(&batch.deltas).filter(|(_, delta)| !delta.is_recovery());
+        let properties = fences.flat_map(|(fence, delta)| fence.advance(&delta.delta, &batch.letters)).collect();
         let request = Append { commit_id: batch.commit_id, fence: properties, summary: self.summary(batch) };
-        let (proof, now) = append(&self.context, &self.name, main, batch.rows.take(), &request).await?;
-        self.main = Some(now);
-        Ok(proof)
+        append(&self.context, &self.name, main, batch.rows.take(), &request).await
     }
 
     fn summary(&self, batch: &SealedBatch) -> BTreeMap<String, String> {
-        let deltas = batch.deltas.iter().map(|delta| (delta.shard.delta_summary(), delta.delta.to_string()));
+        let moved = batch.deltas.iter().filter(|delta| !delta.is_recovery());
+        let deltas = moved.map(|delta| (delta.shard.delta_summary(), delta.delta.to_string()));
         let about = [(WRITER, self.context.config.name.clone()), (TRIGGER, batch.trigger.to_string())];
         deltas.chain(about.map(|(key, value)| (key.to_owned(), value))).collect()
     }

@@ -29,7 +29,7 @@ pub(super) struct Shape<T> {
 impl<T: SinkTable> Shape<T> {
     /// Loads the table and its dead-letter table; tries until it works.
     ///
-    /// Both, always: after a crash between the two commits the dead-letter table knows events that the table lacks.
+    /// Both, always: after a crash between the two commits the table knows letters that the dead-letter table lacks.
     pub(super) async fn load<So: Source, Si: TableSink<Table = T>>(
         context: &StreamContext<So, Si>,
         table: &TableName,

@@ -4,6 +4,7 @@ use frazil_core::checkpoint::Incarnation;
 use frazil_core::stream::Progress;
 
 use super::*;
+use crate::sink::fake::{Fault, Op};
 
 #[tokio::test(start_paused = true)]
 async fn repeats_are_dropped_also_after_a_restart() {
@@ -67,6 +68,35 @@ async fn what_is_committed_is_freed_but_not_what_the_window_needs() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(world.source.first(&shard), Some(4));
     run.drain().await;
+}
+
+/// What message 2 is judged by must outlive message 3, by which time message 1 has left the window.
+#[tokio::test(start_paused = true)]
+async fn what_an_uncommitted_message_was_judged_by_is_not_freed() {
+    let world = World::new(1);
+    let (a, b, shard) = (table("a"), table("b"), world.shard());
+    world.sink.create_table(&a, number_schema());
+    world.sink.create_table(&b, number_schema());
+    world.source.publish(&shard, &[keyed(1, request(&a, [1]))]);
+    let run = world.start();
+    world.done().await;
+    world.sink.script(|op, _| if op == Op::Commit { Fault::Unavailable } else { Fault::None });
+    world.source.pass(&shard, 59 * 60_000_000_000);
+    world.source.publish(&shard, &[keyed(1, request(&a, [1]))]);
+    world.source.pass(&shard, 3 * 60_000_000_000);
+    world.source.publish(&shard, &[keyed(2, request(&b, [2]))]);
+    world.source.until(|| world.source.full_reads() == 3).await_within_a_second().await;
+    assert_eq!(world.source.full_reads(), 3);
+    tokio::time::sleep(world.config.purge_interval * 3).await;
+    assert_eq!(world.source.stored_progress(&shard).map(|at| at.sequence), Some(1));
+    assert_eq!(world.source.first(&shard), Some(1));
+    drop(run);
+    world.sink.heal();
+    let run = world.start();
+    world.done().await;
+    run.drain().await;
+    assert_eq!(once(world.sink.ids(&a)), ids(0, 1..2, 1), "the repeat became no row");
+    assert_eq!(once(world.sink.ids(&b)), ids(0, 3..4, 1));
 }
 
 /// Found by the simulation (seed 119): a window that was only rebuilt, and not added to, did not hold back the purge.
