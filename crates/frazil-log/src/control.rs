@@ -125,12 +125,28 @@ impl Control {
         self.read("read progress", &shard.progress_key()).await
     }
 
-    /// Stores the low watermark of a shard.
+    /// Stores the low watermark of a shard, unless a later one is stored: the log may be purged up to that one, and a
+    /// restart from before it would find messages missing.
     ///
     /// # Errors
-    /// `Unavailable`, `Refused`, `NotFound` (no bucket).
+    /// `Unavailable`, `Malformed`, `Refused`, `NotFound` (no bucket).
     pub async fn set_progress(&self, shard: &Shard, progress: Progress) -> Result<(), LogError> {
-        self.write("store progress", &shard.progress_key(), &progress).await
+        const OPERATION: &str = "store progress";
+        let key = shard.progress_key();
+        for _ in 0..PROGRESS_ATTEMPTS {
+            let entry = bucket::get(&self.log, OPERATION, &key).await?;
+            let stored: Option<Progress> = entry.as_ref().map(parse).transpose()?.flatten();
+            let later =
+                |stored: Progress| (stored.incarnation, stored.sequence) >= (progress.incarnation, progress.sequence);
+            if stored.is_some_and(later) {
+                return Ok(());
+            }
+            let condition = Condition::Revision(entry.map_or(0, |entry| entry.revision));
+            if bucket::put(&self.log, OPERATION, &key, json(&progress), condition).await?.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(LogError::refused(OPERATION, "others keep storing theirs"))
     }
 
     async fn read<T: DeserializeOwned>(&self, operation: &'static str, key: &str) -> Result<Option<T>, LogError> {
@@ -150,6 +166,9 @@ impl Control {
         newest.into_values().filter_map(|entry| parse(entry).transpose()).collect()
     }
 }
+
+/// Tries to store a low watermark against others that store theirs. A watermark that is not stored costs a re-read.
+const PROGRESS_ATTEMPTS: u32 = 5;
 
 /// Keys of all stream definitions.
 pub(crate) const STREAM_KEYS: &str = "stream.*";

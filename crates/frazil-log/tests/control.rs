@@ -73,6 +73,31 @@ async fn of_two_that_create_the_same_stream_one_succeeds() {
     assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
 }
 
+/// Two writers of one ordinal store their watermarks: the later one stays, whoever is last.
+#[tokio::test]
+async fn progress_never_goes_back() {
+    let (_server, log) = log_with_bucket().await;
+    let control = log.control();
+    let progress = |incarnation, sequence| Progress { incarnation: Incarnation(incarnation), sequence };
+    for (stored, stays) in [
+        (progress(7, 42), progress(7, 42)),
+        (progress(7, 41), progress(7, 42)),
+        (progress(8, 1), progress(8, 1)),
+        (progress(7, 99), progress(8, 1)),
+        (progress(8, 2), progress(8, 2)),
+    ] {
+        control.set_progress(&shard(), stored).await.expect("stored");
+        assert_eq!(control.progress(&shard()).await.expect("answers"), Some(stays), "after {stored:?}");
+    }
+    let storing = (3..40).map(|sequence| {
+        let control = control.clone();
+        async move { control.set_progress(&shard(), progress(8, sequence)).await }
+    });
+    futures::future::join_all(storing).await;
+    control.set_progress(&shard(), progress(8, 39)).await.expect("stored");
+    assert_eq!(control.progress(&shard()).await.expect("answers"), Some(progress(8, 39)));
+}
+
 #[tokio::test]
 async fn tokens_and_progress_survive_a_crash() {
     let (mut server, log) = log_with_bucket().await;
