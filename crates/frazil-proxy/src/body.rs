@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
@@ -104,7 +104,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Rejection> {
 ///
 /// # Errors
 /// `413` when it is longer, `408` when it is slower, `400` when the client breaks off.
-pub async fn read(mut body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Rejection> {
+pub async fn read(body: &mut Body, limit: usize, timeout: Duration) -> Result<Bytes, Rejection> {
     let whole = async {
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
@@ -124,6 +124,26 @@ pub async fn read(mut body: Body, limit: usize, timeout: Duration) -> Result<Byt
         Ok(if rest.is_empty() { first } else { [first, rest.freeze()].concat().into() })
     };
     tokio::time::timeout(timeout, whole).await.unwrap_or(Err(Rejection::BodyTimeout(timeout)))
+}
+
+/// Longest time spent on a body that nobody wants.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads what a refused client is still sending, keeping none of it: at most twice `limit` bytes and two seconds, then
+/// the connection may break. A client that waits for `100 Continue` is not made to send.
+pub async fn discard(body: &mut Body, headers: &HeaderMap, limit: usize) {
+    if headers.contains_key(EXPECT) {
+        return;
+    }
+    let mut left = limit.saturating_mul(2);
+    let sink = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            left = rest;
+        }
+    };
+    // Too slow: the answer goes out all the same.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, sink).await;
 }
 
 /// Decompresses a body to at most `limit` bytes and splits it into events. Pure; takes about 5 ns per byte.

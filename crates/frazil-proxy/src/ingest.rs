@@ -68,22 +68,26 @@ pub(crate) struct Accepted {
 /// # Errors
 /// Every [`Rejection`]. Only `OutcomeUnknown` and `Internal` leave it open whether events were stored.
 pub(crate) async fn ingest(core: &Core, request: Request) -> Result<Accepted, Rejection> {
-    core.refuse_if_draining()?;
+    let Request { stream, table, wait, headers, mut body } = request;
     let received = now_micros();
-    let caller = auth::authenticate(&request.headers, &core.directory, received)?;
-    let stream = caller.stream(&core.directory, &request.stream)?;
-    let table = resolve(core, request.table, &stream)?;
-    caller.may_insert(&table)?;
-    let key = idempotency_key(&request.headers)?;
-    let key = key.map(|key| KeyHash::new(&stream.name, &table, caller.token_id(), &key));
-    let head = BodyHead::parse(&request.headers)?;
-
     let limit = core.config.body_max_bytes;
-    if head.length.is_some_and(|length| length > limit) {
-        return Err(Rejection::BodyTooLarge { limit });
-    }
-    let mut permit = core.admission.admit(head.reservation(limit))?;
-    let raw = body::read(request.body, limit, core.config.body_timeout).await?;
+    let taken = async {
+        let entry = enter(core, &stream, table, &headers, received)?;
+        let raw = body::read(&mut body, limit, core.config.body_timeout).await?;
+        Ok::<_, Rejection>((entry, raw))
+    };
+    let (entry, raw) = match taken.await {
+        Ok(taken) => taken,
+        Err(rejection) => {
+            // A client that is still sending would find the connection broken instead of the answer. One that sends
+            // too slowly has had its time.
+            if !matches!(rejection, Rejection::BodyTimeout(_)) {
+                body::discard(&mut body, &headers, limit).await;
+            }
+            return Err(rejection);
+        }
+    };
+    let Entry { stream, table, key, head, mut permit } = entry;
     let events = validate::offload(raw.len(), move || body::decode(&raw, head, limit)).await?;
     if events.is_empty() {
         // Nothing to store, so nothing to have a receipt for.
@@ -99,7 +103,7 @@ pub(crate) async fn ingest(core: &Core, request: Request) -> Result<Accepted, Re
     core.metrics.bytes_accepted.inc_by(events.bytes() as u64);
     let count = events.len();
     drop((permit, events));
-    let progressed = match request.wait {
+    let progressed = match wait {
         None => None,
         // The events are durable: a full waiting room is no reason to refuse them.
         Some(timeout) => {
@@ -107,6 +111,33 @@ pub(crate) async fn ingest(core: &Core, request: Request) -> Result<Accepted, Re
         }
     };
     Ok(Accepted { events: count, receipt: Some(receipt), progressed })
+}
+
+/// What is decided before the body is read.
+struct Entry {
+    stream: Arc<StreamDefinition>,
+    table: TableName,
+    key: Option<KeyHash>,
+    head: BodyHead,
+    permit: Permit,
+}
+
+/// Lets a request in, or not, by its headers alone.
+fn enter(core: &Core, stream: &str, table: TableText, headers: &HeaderMap, received: i64) -> Result<Entry, Rejection> {
+    core.refuse_if_draining()?;
+    let caller = auth::authenticate(headers, &core.directory, received)?;
+    let stream = caller.stream(&core.directory, stream)?;
+    let table = resolve(core, table, &stream)?;
+    caller.may_insert(&table)?;
+    let key = idempotency_key(headers)?;
+    let key = key.map(|key| KeyHash::new(&stream.name, &table, caller.token_id(), &key));
+    let head = BodyHead::parse(headers)?;
+    let limit = core.config.body_max_bytes;
+    if head.length.is_some_and(|length| length > limit) {
+        return Err(Rejection::BodyTooLarge { limit });
+    }
+    let permit = core.admission.admit(head.reservation(limit))?;
+    Ok(Entry { stream, table, key, head, permit })
 }
 
 /// The table a request is for.

@@ -162,6 +162,18 @@ async fn request_timeout_408() {
     problem(rig.events("").body(never).send().await.expect("sent"), 408, "REQUEST_TIMEOUT").await;
 }
 
+/// Larger than what sockets buffer: a server that answers and closes breaks the connection under the client.
+#[tokio::test]
+async fn a_refused_client_can_finish_sending_and_read_why() {
+    let rig = Rig::start().await;
+    let large = format!(r#"{{"id":1,"name":"{}"}}"#, "x".repeat(5_000_000));
+    for _ in 0..5 {
+        problem(rig.events("").body(large.clone()).send().await.expect("sent"), 413, "PAYLOAD_TOO_LARGE").await;
+        let stranger = rig.post("/v1/streams/sales/events").body(large.clone());
+        problem(stranger.send().await.expect("sent"), 401, "UNAUTHORIZED").await;
+    }
+}
+
 #[tokio::test]
 async fn payload_too_large_413() {
     let rig = Rig::with(ProxyConfig { body_max_bytes: 10_000, ..ProxyConfig::default() }).await;
