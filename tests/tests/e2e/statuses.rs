@@ -1,8 +1,11 @@
 //! Every status of the IOMETE dialect that a deployment can show without being overloaded or drained, from the
 //! outside. The proxy's own tests cause `429`, `500` and `503` with the seams they need.
 
-use frazil_tests::client::json;
+use std::time::Duration;
+
+use frazil_tests::client::{Api, json};
 use frazil_tests::cluster::{Cluster, Options};
+use frazil_tests::until;
 use serde_json::Value;
 
 async fn problem(request: reqwest::RequestBuilder, status: u16, code: &str) -> Value {
@@ -14,11 +17,21 @@ async fn problem(request: reqwest::RequestBuilder, status: u16, code: &str) -> V
     body
 }
 
+/// Proxies follow new streams and tokens; an empty array is accepted as soon as they know both.
+async fn known(api: &Api, stream: &str, token: &str) {
+    until("the proxy to know stream and token", Duration::from_secs(30), || async {
+        let empty = api.iomete(stream, "[]").header("authorization", token).header("table", "frazil.io.t");
+        empty.send().await.ok()?.status().is_success().then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_of_the_iomete_dialect() {
     let cluster = Cluster::start(Options::default()).await;
     cluster.frazil(&["stream", "create", "strict", "--max-bytes", "1GiB"]).await;
     let api = &cluster.api;
+    known(api, "strict", &api.token).await;
     let post = |stream: &str, body: &str| api.iomete(stream, body.to_owned());
     let authorized = |stream: &str, body: &str| post(stream, body).header("authorization", &api.token);
 
@@ -44,6 +57,7 @@ async fn statuses_of_the_iomete_dialect() {
     let scoped = ["token", "create", "--name", "scoped", "--stream", "strict", "--table", "frazil.io.*"];
     let scoped = cluster.frazil(&scoped).await;
     let scoped = scoped.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");
+    known(api, "strict", scoped).await;
     let with_scoped = |stream: &str| post(stream, event).header("authorization", scoped);
     problem(with_scoped("default").header("table", "frazil.io.t"), 403, "FORBIDDEN").await;
     problem(with_scoped("strict").header("table", "frazil.hr.pay"), 403, "FORBIDDEN").await;
