@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use frazil_core::infer::infer_schema;
-use frazil_core::mapping::{MappingPolicy, NoColumn, Plan, RowMeta};
+use frazil_core::mapping::{MappingPolicy, NoColumn, NonFinite, Plan, RowMeta, Unknown};
 use frazil_core::schema::Schema;
 
 /// About 150 bytes, flat.
@@ -31,9 +31,18 @@ fn rows(criterion: &mut Criterion) {
         // Most of the event is unknown and goes to `__extra__`.
         let known = schema.fields.iter().take(2).cloned().collect();
         let unknown = Schema::new(known).with_system_columns();
+        // Values that may be written in more ways must cost nothing when they are not.
+        let lenient = MappingPolicy { numbers_in_strings: true, non_finite: NonFinite::Accept, ..Default::default() };
+        let default = MappingPolicy::default();
         group.throughput(Throughput::Bytes(event.len() as u64));
-        for (case, schema) in [("", &in_order), ("_reversed", &reversed), ("_unknown", &unknown)] {
-            let plan = Plan::new(schema, &MappingPolicy::default()).expect("a plan");
+        for (case, schema, policy, mode) in [
+            ("", &in_order, default, Unknown::Capture),
+            ("_reversed", &reversed, default, Unknown::Capture),
+            ("_lenient", &in_order, lenient, Unknown::Capture),
+            ("_unknown", &unknown, default, Unknown::Capture),
+            ("_ignored", &unknown, default, Unknown::Ignore),
+        ] {
+            let plan = Plan::with(schema, &policy, mode).expect("a plan");
             plan.row(event, &META, &mut NoColumn).expect("a valid event");
             group.bench_function(format!("{name}_{}B{case}", event.len()), |bencher| {
                 bencher.iter(|| plan.row(black_box(event), &META, &mut NoColumn));

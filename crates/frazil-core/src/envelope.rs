@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use decode::{Sections, sections};
-pub use encode::{EncodedEnvelope, EnvelopeBuilder, Section, section_bytes};
+pub use encode::{EncodedEnvelope, EnvelopeBuilder, Section, header_bytes, section_bytes};
 
 use crate::idempotency::{KeyHash, KeyedRange};
 use crate::name::TableName;
@@ -47,11 +47,27 @@ pub struct SectionHeader {
     /// Hash of the idempotency key, if the client gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,
+    /// The client's idempotency key as it was given, for people; `key` is what is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_key: Option<String>,
+    /// Why no table can take the events of this section: they are dead letters whatever tables there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unroutable: Option<Unroutable>,
     /// Index within the request of the section's first event; above zero in later parts of a large request.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub first: u32,
     /// Length of the NDJSON that follows the header line, in bytes.
     pub len: u32,
+}
+
+/// Why no table can take an event, as the proxy found when it looked for one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unroutable {
+    /// Path of the field that should have named the table.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
 }
 
 fn is_zero(value: &u32) -> bool {

@@ -20,10 +20,12 @@ pub struct KeyHash(pub [u8; 16]);
 
 impl KeyHash {
     /// Hashes a client's key. The scope is the stream, the table and the token, so that two senders
-    /// that number their requests alike do not swallow each other's events.
-    pub fn new(stream: &StreamName, table: &TableName, token_id: &str, key: &str) -> Self {
+    /// that number their requests alike do not swallow each other's events. A request whose events choose their
+    /// tables themselves has no table here.
+    pub fn new(stream: &StreamName, table: Option<&TableName>, token_id: &str, key: &str) -> Self {
         let mut hasher = Sha256::new();
-        for part in [stream.as_str(), &table.to_string(), token_id, key] {
+        let table = table.map(TableName::to_string).unwrap_or_default();
+        for part in [stream.as_str(), &table, token_id, key] {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part.as_bytes());
         }
@@ -237,7 +239,7 @@ mod tests {
     fn the_scope_separates_equal_keys() {
         let stream = "s".parse().expect("valid");
         let table = |name: &str| name.parse().expect("valid");
-        let hash = |t: &str, token: &str, key: &str| KeyHash::new(&stream, &table(t), token, key);
+        let hash = |t: &str, token: &str, key: &str| KeyHash::new(&stream, Some(&table(t)), token, key);
         assert_eq!(hash("a.b.c", "t", "k"), hash("a.b.c", "t", "k"));
         assert_ne!(hash("a.b.c", "t", "k"), hash("a.b.d", "t", "k"));
         assert_ne!(hash("a.b.c", "t", "k"), hash("a.b.c", "u", "k"));

@@ -7,22 +7,27 @@
 //! Reading order, along the life of an event:
 //!
 //! 1. [`name`]: streams and tables; [`stream`]: what an event stream is; [`token`]: who may send.
-//! 2. [`schema`], [`mapping`], [`infer`]: does this JSON fit that table?
+//! 2. [`routing`], [`policy`], [`schema`], [`mapping`], [`infer`]: which table is an event for, and does it fit?
 //! 3. [`envelope`]: how accepted events are stored in the log; [`idempotency`] and [`continuity`]:
 //!    what the writer decides from the log alone.
-//! 4. [`checkpoint`]: how much of a shard a table contains; [`receipt`]: what a client is told.
+//! 4. [`checkpoint`]: how much of a shard a table contains; [`receipt`]: what a client is told; [`replay`]: which dead
+//!    letters became rows after all.
 //!
 //! [`limits`] names every bound that is not a setting.
 
 pub mod checkpoint;
 pub mod continuity;
 pub mod envelope;
+pub mod evolve;
 pub mod idempotency;
 pub mod infer;
 pub mod limits;
 pub mod mapping;
 pub mod name;
+pub mod policy;
 pub mod receipt;
+pub mod replay;
+pub mod routing;
 pub mod schema;
 pub mod stream;
 pub mod token;

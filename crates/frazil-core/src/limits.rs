@@ -29,3 +29,9 @@ pub const SHARDS_MAX: u32 = 1024;
 /// Keys the dedupe window of one shard remembers. At the limit the oldest is forgotten first, so the
 /// window gets shorter than configured; the metric `frazil_writer_dedupe_keys_forgotten_early_total` counts it.
 pub const DEDUPE_KEYS_MAX: usize = 1_000_000;
+
+/// Most tables that the events of one request go to. More: `400 BAD_REQUEST`.
+pub const TABLES_PER_REQUEST_MAX: usize = 1000;
+
+/// Largest schema of a stream's table template, as JSON, in bytes. Larger: refused when the stream is made.
+pub const TEMPLATE_SCHEMA_MAX_BYTES: usize = 256 * 1024;

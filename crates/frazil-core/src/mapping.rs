@@ -15,7 +15,9 @@
 //! | any | `null` or absence, unless the field is required |
 //! | boolean | `true`, `false` |
 //! | int, long | a JSON number with an integral value in range (`1`, `1.0`, `1e3`); never truncated |
-//! | float, double | a JSON number that is finite in the type, correctly rounded |
+//! | float, double | a JSON number that is finite in the type, correctly rounded; `-0.0` keeps its sign |
+//! | int, long, float, double | with [`MappingPolicy::numbers_in_strings`] also a string that is exactly one such number |
+//! | float, double | with [`MappingPolicy::non_finite`] also `"NaN"`, `"Infinity"`, `"-Infinity"` |
 //! | decimal | a JSON number, or a string with one; from the digits, exactly, trailing zeros are fine |
 //! | date | `"YYYY-MM-DD"`, or an epoch number (its UTC day) |
 //! | time | `"HH:MM:SS[.f]"`, or a number since midnight |
@@ -23,8 +25,8 @@
 //! | timestamptz | RFC 3339 with any offset, separated by `T` or a space, or an epoch number |
 //! | string | a JSON string; any other value as its JSON text |
 //! | uuid | 36-character text |
-//! | fixed | hexadecimal text of exactly the length |
-//! | binary | standard base64 text, padded or not |
+//! | fixed | hexadecimal text of exactly the length, perhaps behind `\x` |
+//! | binary | standard base64 text, padded or not, or hexadecimal behind `\x` |
 //! | struct | an object |
 //! | list | an array |
 //! | map | an object if the keys are strings, else `{"keys": […], "values": […]}` |
@@ -37,9 +39,10 @@
 //! - Unknown fields of any depth are collected as JSON into `__extra__`, mirroring the nesting:
 //!   `{"a":1,"user":{"x":2},"items":{"3":{"y":null}}}`; an element of a list is named by its index, an entry of a
 //!   map by its key (by its index in the keys/values form). If the table has no optional string
-//!   column `__extra__`, the event is invalid.
-//! - A repeated field is invalid in every object the schema knows and among unknown fields; text that
-//!   is kept as text is not looked into. A repeated map key is invalid.
+//!   column `__extra__`, or by policy ([`Unknown`]), the event is invalid, or unknown fields are dropped.
+//! - A repeated field is invalid in every object the schema knows, among unknown fields too, kept or not; text that
+//!   is kept as text is not looked into. Without regard to case, names that differ only in it repeat each other. A
+//!   repeated map key is invalid; keys are data, and never matched without regard to case.
 //! - The columns `__id__`, `__ts__` and `__write_id__`, when of the right type, are filled from [`RowMeta`]. An event's own
 //!   field of such a name is an unknown field.
 //! - An event is one JSON object in valid UTF-8, nested at most [`MAX_DEPTH`] deep, and nothing after it.
@@ -54,7 +57,7 @@ mod error;
 mod extra;
 pub(crate) mod json;
 mod plan;
-mod scalar;
+pub(crate) mod scalar;
 pub(crate) mod temporal;
 #[cfg(test)]
 mod tests;
@@ -64,7 +67,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{FieldError, Reason};
 pub use json::MAX_DEPTH;
-pub use plan::{Plan, PlanError};
+pub use plan::{Plan, PlanError, Unknown};
 
 /// How events are matched to columns, beyond what the schema says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -74,6 +77,23 @@ pub struct MappingPolicy {
     pub epoch_unit: EpochUnit,
     /// Whether a field matches a column whose name differs only in case.
     pub case_insensitive: bool,
+    /// Whether a string that is exactly one JSON number is taken by int, long, float and double columns. (Decimal
+    /// columns always take it.)
+    pub numbers_in_strings: bool,
+    /// Whether float and double columns take what JSON has no number for.
+    pub non_finite: NonFinite,
+}
+
+/// Whether float and double columns take `"NaN"`, `"Infinity"` and `"-Infinity"`, the strings by which the JSON form of
+/// Protocol Buffers and others write what JSON has no number for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NonFinite {
+    /// The event is invalid.
+    #[default]
+    Reject,
+    /// They are taken.
+    Accept,
 }
 
 /// The unit of a number that stands for a time.
@@ -124,9 +144,9 @@ pub trait Column {
     fn int(&mut self, value: i32);
     /// A long.
     fn long(&mut self, value: i64);
-    /// A float; finite.
+    /// A float; finite unless [`MappingPolicy::non_finite`] accepts others.
     fn float(&mut self, value: f32);
-    /// A double; finite.
+    /// A double; finite unless [`MappingPolicy::non_finite`] accepts others.
     fn double(&mut self, value: f64);
     /// A decimal: the unscaled value, within the column's precision.
     fn decimal(&mut self, unscaled: i128);

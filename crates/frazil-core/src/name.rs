@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{STREAM_NAME_MAX_BYTES, TABLE_NAME_MAX_BYTES};
 
+/// Namespace of the tables that belong to streams.
+pub const SYSTEM_NAMESPACE: &str = "frazil_system";
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -137,6 +140,12 @@ pub struct TableName {
 }
 
 impl TableName {
+    /// The table that belongs to a stream as a whole: what has no other table becomes a dead letter of it.
+    /// It need not exist.
+    pub fn catch_all(catalog: &str, stream: &StreamName) -> Result<Self, NameError> {
+        Self::parse_full(&format!("{catalog}.{SYSTEM_NAMESPACE}.{stream}"))
+    }
+
     /// Parses `catalog.namespace[.namespace…].table`; at least three parts.
     pub fn parse_full(text: &str) -> Result<Self, NameError> {
         let mut parts = split_parts(text)?;
@@ -150,13 +159,8 @@ impl TableName {
 
     /// Parses a name whose catalog may be left out: two parts mean `default_catalog`.
     pub fn parse(text: &str, default_catalog: &str) -> Result<Self, NameError> {
-        let parts = split_parts(text)?;
-        match parts.as_slice() {
-            [namespace, table] => Ok(Self {
-                catalog: default_catalog.to_owned(),
-                namespace: vec![namespace.clone()],
-                table: table.clone(),
-            }),
+        match split_parts(text)?.len() {
+            2 => Self::parse_full(&format!("{default_catalog}.{text}")),
             _ => Self::parse_full(text),
         }
     }
@@ -174,6 +178,15 @@ impl TableName {
     /// Name of the table within its namespace.
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// The name in lower case, but for the catalog.
+    ///
+    /// # Errors
+    /// [`NameError::TableLength`]: a few characters take more bytes in lower case.
+    pub fn to_lowercase(&self) -> Result<Self, NameError> {
+        let (namespace, table) = (self.namespace.join("."), &self.table);
+        Self::parse_full(&format!("{}.{}", self.catalog, format!("{namespace}.{table}").to_lowercase()))
     }
 
     /// The table that receives what cannot become a row of this one.
@@ -265,6 +278,8 @@ mod tests {
             assert!(TableName::parse(bad, "frazil").is_err(), "{bad:?} was accepted");
         }
         assert!(TableName::parse_full("a.b").is_err());
+        let long = format!("web.{}", "x".repeat(TABLE_NAME_MAX_BYTES - "web.".len()));
+        assert!(TableName::parse(&long, "l").is_err(), "the catalog counts, as the full name is what is stored");
     }
 
     proptest! {

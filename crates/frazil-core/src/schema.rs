@@ -5,6 +5,7 @@
 //! (variant, geometry, unknown, …) are refused with the column's name, never guessed.
 
 mod json;
+pub mod json_schema;
 #[cfg(test)]
 mod tests;
 
@@ -137,20 +138,32 @@ impl Schema {
         highest_id(&self.fields)
     }
 
+    /// Whether a column with this name could be added: none has it yet, in whatever case.
+    pub fn lacks(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        !self.fields.iter().any(|field| field.name.to_lowercase() == name)
+    }
+
     /// Appends the system columns that the schema lacks, all optional, with ids above the highest in use.
     ///
-    /// A column that already has such a name is left as it is; the mapping decides whether it can be filled.
+    /// A column that already has such a name, in whatever case, is left as it is; the mapping decides whether it can be
+    /// filled.
     #[must_use]
     pub fn with_system_columns(mut self) -> Self {
         let mut id = self.highest_field_id();
         for (name, ty) in SYSTEM_COLUMNS {
-            if self.field(name).is_none() {
+            if self.lacks(name) {
                 id += 1;
                 self.fields.push(Field::optional(id, name, ty));
             }
         }
         self
     }
+}
+
+/// Whether a top-level name is a system column's, in whatever case.
+pub(crate) fn is_system_name(name: &str) -> bool {
+    SYSTEM_COLUMNS.iter().any(|(column, _)| column.eq_ignore_ascii_case(name))
 }
 
 impl Field {
@@ -162,6 +175,17 @@ impl Field {
     /// A field that may not be null.
     pub fn required(id: i32, name: impl Into<String>, ty: Type) -> Self {
         Self { required: true, ..Self::optional(id, name, ty) }
+    }
+
+    /// Whether this, as a column of a table, is a system column that Frazil can fill: of the exact name, and of a type
+    /// for its values.
+    pub fn is_filled(&self) -> bool {
+        match self.name.as_str() {
+            ID_COLUMN | WRITE_ID_COLUMN => self.ty == Type::String,
+            TS_COLUMN => matches!(self.ty, Type::Timestamptz | Type::Timestamp),
+            EXTRA_COLUMN => self.ty == Type::String && !self.required,
+            _ => false,
+        }
     }
 }
 

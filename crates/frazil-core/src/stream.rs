@@ -1,10 +1,14 @@
 //! What an event stream is: its shards, its policies, and the bounds of its log.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Incarnation, Sequence};
-use crate::limits::SHARDS_MAX;
+use crate::limits::{SHARDS_MAX, TEMPLATE_SCHEMA_MAX_BYTES};
 use crate::name::{Shard, StreamName, TableName};
+use crate::policy::TablePolicy;
+use crate::routing::{Routing, RoutingError};
 
 /// What happens to a request whose table does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +19,27 @@ pub enum OnMissingTable {
     NotFound,
     /// The table is created with a schema inferred from the request.
     Create,
+}
+
+/// What tables that are missing are created with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TableTemplate {
+    /// Schema as JSON of the Iceberg table spec (appendix C); inferred from the first request if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
+    /// Partition spec such as `day(event_time), bucket(16, user_id)`; `day(__ts__)` if absent, none if empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<String>,
+    /// Sort order such as `user_id, event_time desc nulls last`; none if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort_by: Option<String>,
+    /// Table properties.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+    /// Whether a namespace that does not exist is an error; else it is created.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict_namespace: bool,
 }
 
 /// An event stream, as stored under `stream.<name>` in the control bucket.
@@ -33,6 +58,15 @@ pub struct StreamDefinition {
     /// What happens to a request whose table does not exist.
     #[serde(default)]
     pub on_missing_table: OnMissingTable,
+    /// What missing tables are created with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub create: TableTemplate,
+    /// How the table of an event is found if the request names none; comes before the default table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
+    /// How events become rows, unless a table's properties say otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub policy: TablePolicy,
     /// How long a repeated `Idempotency-Key` is recognised, in seconds.
     pub dedupe_window_secs: u32,
     /// How long committed events stay in the log for a replay, in seconds.
@@ -41,6 +75,10 @@ pub struct StreamDefinition {
     pub max_bytes: u64,
     /// Copies of each shard on the NATS cluster: 1, 3 or 5.
     pub replicas: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A stream definition no log can serve.
@@ -58,6 +96,12 @@ pub enum StreamError {
     /// A log smaller than a few messages.
     #[error("max_bytes must be at least 16 MiB, not {0}")]
     MaxBytes(u64),
+    /// A routing rule that cannot work.
+    #[error("routing: {0}")]
+    Routing(#[from] RoutingError),
+    /// A schema too large to be stored with the stream.
+    #[error("the schema for new tables is {0} bytes of JSON, at most {TEMPLATE_SCHEMA_MAX_BYTES} are allowed")]
+    TemplateSchema(usize),
 }
 
 impl StreamDefinition {
@@ -74,6 +118,9 @@ impl StreamDefinition {
             created,
             default_table: None,
             on_missing_table: OnMissingTable::NotFound,
+            create: TableTemplate::default(),
+            routing: None,
+            policy: TablePolicy::default(),
             dedupe_window_secs: Self::DEFAULT_DEDUPE_WINDOW_SECS,
             replay_retention_secs: 0,
             max_bytes: Self::DEFAULT_MAX_BYTES,
@@ -94,6 +141,13 @@ impl StreamDefinition {
         }
         if self.max_bytes < 16 << 20 {
             return Err(StreamError::MaxBytes(self.max_bytes));
+        }
+        if let Some(routing) = &self.routing {
+            routing.validate()?;
+        }
+        let schema = self.create.schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        if schema > TEMPLATE_SCHEMA_MAX_BYTES {
+            return Err(StreamError::TemplateSchema(schema));
         }
         Ok(())
     }

@@ -19,8 +19,20 @@ pub struct Section {
 
 /// Upper bound of the bytes a section takes in a payload, for packing decisions.
 pub fn section_bytes(section: &Section) -> usize {
-    // Header line without the table name: fixed keys, four numbers and a 32 digit key fit in 200 bytes.
-    section.events.len() + section.header.table.to_string().len() * 2 + 200
+    section.events.len() + header_bytes(&section.header)
+}
+
+/// Upper bound of the bytes a section's header line takes in a payload.
+pub fn header_bytes(header: &SectionHeader) -> usize {
+    /// Fixed names, four numbers and a 32 digit key.
+    const PLAIN: usize = 200;
+    /// Names and punctuation of both optional texts.
+    const OPTIONAL: usize = 80;
+    /// A control character becomes six bytes of JSON.
+    const ESCAPE: usize = 6;
+    let texts = header.request_key.iter().chain(header.unroutable.iter().flat_map(|why| [&why.field, &why.message]));
+    let texts: usize = texts.map(String::len).sum();
+    PLAIN + OPTIONAL + header.table.to_string().len() * 2 + texts * ESCAPE
 }
 
 /// Collects sections into one message.

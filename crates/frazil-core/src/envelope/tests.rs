@@ -16,6 +16,8 @@ fn section(table: &str, key: Option<u8>, first: u32, lines: &[&str]) -> Section 
         count: lines.len() as u32,
         received: 1_700_000_000_000_000,
         key: key.map(|byte| KeyHash([byte; 16])),
+        request_key: None,
+        unroutable: None,
         first,
         len: events.len() as u32,
     };

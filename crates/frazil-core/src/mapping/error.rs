@@ -63,8 +63,9 @@ pub enum Reason {
         /// The column's length.
         bytes: u32,
     },
-    /// No such column, and no `__extra__` column to keep the value.
-    #[error("unknown field, and the table has no optional string column `__extra__` to keep it")]
+    /// No such column, and nothing that keeps the value: by the policy, or for lack of an optional string column
+    /// `__extra__`.
+    #[error("no such column, and no optional string column `__extra__` that may keep the field")]
     UnknownField,
     /// The field occurs twice in one object.
     #[error("duplicate field")]
@@ -72,7 +73,7 @@ pub enum Reason {
     /// The key occurs twice in one map.
     #[error("duplicate map key")]
     DuplicateKey,
-    /// A map in the keys/values form whose parts do not belong together.
+    /// A map in the keys/values form whose parts do not belong together, or that has other parts.
     #[error("expected `keys` and `values` of equal length")]
     KeysAndValues,
     /// Nested too deeply.

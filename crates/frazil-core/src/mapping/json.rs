@@ -8,8 +8,8 @@ use super::Reason;
 /// The deepest nesting of objects and arrays, the same as `serde_json`'s.
 pub const MAX_DEPTH: usize = 127;
 
-/// Reads one JSON text from front to back.
-#[derive(Debug)]
+/// Reads one JSON text from front to back. A clone reads ahead.
+#[derive(Debug, Clone)]
 pub(crate) struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -67,9 +67,14 @@ impl<'a> Reader<'a> {
     /// [`Reason::InvalidUtf8`].
     pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, Reason> {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Self { text, bytes, at: 0, depth: 0 }),
+            Ok(text) => Ok(Self::over(text)),
             Err(error) => Err(Reason::InvalidUtf8 { offset: error.valid_up_to() }),
         }
+    }
+
+    /// Over text.
+    pub(crate) fn over(text: &'a str) -> Self {
+        Self { text, bytes: text.as_bytes(), at: 0, depth: 0 }
     }
 
     /// The byte offset of what is read next.

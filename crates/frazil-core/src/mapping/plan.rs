@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::error::FieldError;
 use super::scalar::Primitive;
 use super::walk::Walk;
-use super::{Column, EpochUnit, MappingPolicy, RowMeta};
+use super::{Column, MappingPolicy, RowMeta};
 use crate::schema::{self, Field, Schema, Type};
 
 /// Why no events can be mapped to a schema.
@@ -32,8 +32,24 @@ pub enum PlanError {
 pub struct Plan {
     pub(super) root: StructPlan,
     pub(super) system: System,
-    pub(super) epoch_unit: EpochUnit,
+    pub(super) policy: MappingPolicy,
+    pub(super) unknown: Unknown,
     fixed_bits: usize,
+}
+
+/// What a walk does with a field that has no column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// Keeps it as JSON in `__extra__`; without such a column the event is invalid.
+    #[default]
+    Capture,
+    /// The event is invalid.
+    Reject,
+    /// Checks that it is JSON, and drops it.
+    Ignore,
+    /// The event is invalid, but for the sake of null, `[]` and `{}`, from which no column could be inferred: they are
+    /// captured if there is such a column.
+    Probe,
 }
 
 /// Positions of the columns that Frazil fills.
@@ -82,18 +98,30 @@ pub(super) struct MapPlan {
 }
 
 impl Plan {
-    /// Compiles a schema.
+    /// Compiles a schema; unknown fields are captured.
     ///
     /// # Errors
     /// [`PlanError`] if no event could ever be mapped to it without doubt.
     pub fn new(schema: &Schema, policy: &MappingPolicy) -> Result<Self, PlanError> {
+        Self::with(schema, policy, Unknown::Capture)
+    }
+
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// [`PlanError`] if no event could ever be mapped to it without doubt.
+    pub fn with(schema: &Schema, policy: &MappingPolicy, unknown: Unknown) -> Result<Self, PlanError> {
         let mut root = StructPlan::new(&schema.fields, policy, "")?;
         let system = System::find(&schema.fields);
         for index in system.all() {
             root.fields[index].system = true;
         }
         let fixed_bits = schema.fields.iter().map(|field| width_bits(&field.ty)).sum();
-        Ok(Self { root, system, epoch_unit: policy.epoch_unit, fixed_bits })
+        let unknown = match unknown {
+            Unknown::Capture | Unknown::Probe if system.extra.is_none() => Unknown::Reject,
+            other => other,
+        };
+        Ok(Self { root, system, policy: *policy, unknown, fixed_bits })
     }
 
     /// Validates one event and delivers its values to `root`, the struct of the table's columns.
@@ -113,22 +141,20 @@ impl Plan {
         self.fixed_bits.div_ceil(8)
     }
 
-    /// Whether unknown fields are kept, in the column `__extra__`, rather than refused.
-    pub fn keeps_unknown_fields(&self) -> bool {
-        self.system.extra.is_some()
+    /// What becomes of unknown fields.
+    pub fn unknown_fields(&self) -> Unknown {
+        self.unknown
     }
 }
 
 impl System {
     fn find(fields: &[Field]) -> Self {
-        let position =
-            |name: &str, fits: fn(&Field) -> bool| fields.iter().position(|field| field.name == name && fits(field));
-        let string: fn(&Field) -> bool = |field| field.ty == Type::String;
+        let position = |name: &str| fields.iter().position(|field| field.name == name && field.is_filled());
         Self {
-            id: position(schema::ID_COLUMN, string),
-            ts: position(schema::TS_COLUMN, |field| matches!(field.ty, Type::Timestamptz | Type::Timestamp)),
-            write_id: position(schema::WRITE_ID_COLUMN, string),
-            extra: position(schema::EXTRA_COLUMN, |field| field.ty == Type::String && !field.required),
+            id: position(schema::ID_COLUMN),
+            ts: position(schema::TS_COLUMN),
+            write_id: position(schema::WRITE_ID_COLUMN),
+            extra: position(schema::EXTRA_COLUMN),
         }
     }
 

@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::decimal::{self, Unfit};
 use super::json::{Number, Reader};
-use super::{Column, EpochUnit, Reason, temporal};
+use super::{Column, EpochUnit, MappingPolicy, NonFinite, Reason, temporal};
 use crate::schema::Type;
 
 /// Base64 as RFC 4648 has it, with or without padding.
@@ -19,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A type without children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Primitive {
+pub(crate) enum Primitive {
     Boolean,
     Int,
     Long,
@@ -38,9 +38,9 @@ pub(super) enum Primitive {
     Binary,
 }
 
-/// A typed value. Doubles are held by their bits in [`Key`], not here.
+/// A typed value.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Scalar<'s> {
+pub(crate) enum Scalar<'s> {
     Boolean(bool),
     Int(i32),
     Long(i64),
@@ -65,7 +65,7 @@ pub(super) enum Key {
 
 /// Buffers for values that do not stand in the event as they are.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     text: String,
     bytes: Vec<u8>,
 }
@@ -97,9 +97,9 @@ impl Scalar<'_> {
             Self::Int(value) | Self::Date(value) => Key::Number(value.into()),
             Self::Long(value) | Self::Time(value) => Key::Number(value.into()),
             Self::Timestamp(value) | Self::TimestampNs(value) => Key::Number(value.into()),
-            // Adding zero makes one key of 0.0 and -0.0.
-            Self::Float(value) => Key::Number((value + 0.0).to_bits().into()),
-            Self::Double(value) => Key::Number((value + 0.0).to_bits().into()),
+            // 0.0 and -0.0 are one key; NaN is always the same bits here.
+            Self::Float(value) => Key::Number(if value == 0.0 { 0 } else { value.to_bits().into() }),
+            Self::Double(value) => Key::Number(if value == 0.0 { 0 } else { value.to_bits().into() }),
             Self::Decimal(value) => Key::Number(value),
             Self::String(value) => Key::Bytes(value.as_bytes().into()),
             Self::Uuid(value) => Key::Bytes(value.as_slice().into()),
@@ -110,7 +110,7 @@ impl Scalar<'_> {
 
 impl Primitive {
     /// `None` for nested types.
-    pub(super) fn of(ty: &Type) -> Option<Self> {
+    pub(crate) fn of(ty: &Type) -> Option<Self> {
         Some(match ty {
             Type::Boolean => Self::Boolean,
             Type::Int => Self::Int,
@@ -152,7 +152,7 @@ impl Primitive {
             Self::String => "a string",
             Self::Uuid => "a UUID of 36 characters",
             Self::Fixed(_) => "hexadecimal text",
-            Self::Binary => "base64 text",
+            Self::Binary => "base64 text, or hexadecimal text behind `\\x`",
         }
     }
 
@@ -179,11 +179,11 @@ impl Primitive {
 
     /// Takes the value of this type that starts with the peeked byte `next`.
     #[inline]
-    pub(super) fn read<'s, 'a: 's>(
+    pub(crate) fn read<'s, 'a: 's>(
         self,
         next: u8,
         reader: &mut Reader<'a>,
-        unit: EpochUnit,
+        policy: &MappingPolicy,
         scratch: &'s mut Scratch,
     ) -> Result<Scalar<'s>, Reason> {
         match (next, self) {
@@ -197,8 +197,8 @@ impl Primitive {
                 Ok(Scalar::String(&scratch.text))
             }
             (_, Self::String) => reader.skip_value().map(Scalar::String),
-            (b'-' | b'0'..=b'9', _) => self.number(reader.number()?, unit),
-            (b'"', _) => self.text(reader, scratch),
+            (b'-' | b'0'..=b'9', _) => self.number(reader.number()?, policy.epoch_unit),
+            (b'"', _) => self.text(reader, policy, scratch),
             (b't', Self::Boolean) => reader.literal("true").map(|()| Scalar::Boolean(true)),
             (b'f', Self::Boolean) => reader.literal("false").map(|()| Scalar::Boolean(false)),
             _ => Err(self.wrong_type()),
@@ -234,7 +234,12 @@ impl Primitive {
         }
     }
 
-    fn text<'s, 'a: 's>(self, reader: &mut Reader<'a>, scratch: &'s mut Scratch) -> Result<Scalar<'s>, Reason> {
+    fn text<'s, 'a: 's>(
+        self,
+        reader: &mut Reader<'a>,
+        policy: &MappingPolicy,
+        scratch: &'s mut Scratch,
+    ) -> Result<Scalar<'s>, Reason> {
         let token = reader.string()?;
         let Scratch { text: buffer, bytes } = scratch;
         let text = if token.escaped {
@@ -257,7 +262,7 @@ impl Primitive {
             }
             Self::Fixed(length) => {
                 bytes.clear();
-                self.form(hex(text, bytes))?;
+                self.form(hex(text.strip_prefix(HEX_PREFIX).unwrap_or(text), bytes))?;
                 if bytes.len() == length as usize {
                     Ok(Scalar::Bytes(bytes))
                 } else {
@@ -266,13 +271,30 @@ impl Primitive {
             }
             Self::Binary => {
                 bytes.clear();
-                self.form(BASE64.decode_vec(text, bytes).ok())?;
+                self.form(match text.strip_prefix(HEX_PREFIX) {
+                    Some(digits) => hex(digits, bytes),
+                    None => BASE64.decode_vec(text, bytes).ok(),
+                })?;
                 Ok(Scalar::Bytes(bytes))
             }
-            Self::String | Self::Boolean | Self::Int | Self::Long | Self::Float | Self::Double => {
-                Err(self.wrong_type())
-            }
+            Self::Int | Self::Long | Self::Float | Self::Double => self.number_text(text, policy),
+            Self::String | Self::Boolean => Err(self.wrong_type()),
         }
+    }
+
+    /// The value of a string in a column of binary numbers: what the policy allows.
+    fn number_text(self, text: &str, policy: &MappingPolicy) -> Result<Scalar<'static>, Reason> {
+        if policy.non_finite == NonFinite::Accept
+            && matches!(self, Self::Float | Self::Double)
+            && let Some((double, float)) = non_finite(text)
+        {
+            return Ok(if self == Self::Float { Scalar::Float(float) } else { Scalar::Double(double) });
+        }
+        if !policy.numbers_in_strings {
+            return Err(self.wrong_type());
+        }
+        // No column of a number reads it as an epoch.
+        self.number(self.form(only_number(text))?, EpochUnit::default())
     }
 
     /// The date and time of a timestamp column, whose offset is as the type demands.
@@ -309,6 +331,24 @@ impl Primitive {
     }
 }
 
+/// What JSON has no number for, by the names that JavaScript and Protocol Buffers use.
+fn non_finite(text: &str) -> Option<(f64, f32)> {
+    match text {
+        "NaN" => Some((f64::NAN, f32::NAN)),
+        "Infinity" => Some((f64::INFINITY, f32::INFINITY)),
+        "-Infinity" => Some((f64::NEG_INFINITY, f32::NEG_INFINITY)),
+        _ => None,
+    }
+}
+
+/// A text that is one JSON number and nothing else.
+fn only_number(text: &str) -> Option<Number<'_>> {
+    let mut reader = Reader::over(text);
+    let starts_a_number = matches!(reader.peek(), Some(b'-' | b'0'..=b'9'));
+    let number = starts_a_number.then(|| reader.number().ok()).flatten()?;
+    (number.text.len() == text.len()).then_some(number)
+}
+
 fn decimal_of(text: &str, precision: u8, scale: u8) -> Result<Scalar<'static>, Reason> {
     match decimal::unscaled(text, scale) {
         Ok(value) if value.unsigned_abs() < 10u128.pow(precision.into()) => Ok(Scalar::Decimal(value)),
@@ -316,6 +356,9 @@ fn decimal_of(text: &str, precision: u8, scale: u8) -> Result<Scalar<'static>, R
         Err(Unfit::Syntax) => Err(Reason::BadFormat { expected: Primitive::Decimal { precision, scale }.expected() }),
     }
 }
+
+/// Says that hexadecimal text follows, as in PostgreSQL; never the beginning of base64.
+const HEX_PREFIX: &str = "\\x";
 
 /// Appends the bytes of hexadecimal text.
 fn hex(text: &str, out: &mut Vec<u8>) -> Option<()> {

@@ -1,5 +1,6 @@
 //! Tests of the mapping: a recording column, tables of values per type, properties.
 
+mod edges;
 mod properties;
 mod reader;
 mod tables;
@@ -27,6 +28,13 @@ pub(super) enum Cell {
 }
 
 impl Recorder {
+    fn number(&mut self, value: f64, json: Value) {
+        match value.is_finite() {
+            true => self.push(json),
+            false => self.push(json!({ "non_finite": value.to_string().replace("inf", "Infinity") })),
+        }
+    }
+
     fn push(&mut self, value: Value) {
         self.values.push_back(Cell::Value(value));
     }
@@ -64,7 +72,8 @@ impl Recorder {
     }
 }
 
-/// Decimals and bytes are recorded as `{"decimal": "…"}` and `{"bytes": […]}`.
+/// Decimals, bytes and what JSON has no number for are recorded as `{"decimal": "…"}`, `{"bytes": […]}` and
+/// `{"non_finite": "NaN"}`.
 impl Column for Recorder {
     fn null(&mut self) {
         self.push(Value::Null);
@@ -79,12 +88,10 @@ impl Column for Recorder {
         self.push(value.into());
     }
     fn float(&mut self, value: f32) {
-        assert!(value.is_finite());
-        self.push(value.into());
+        self.number(value.into(), value.into());
     }
     fn double(&mut self, value: f64) {
-        assert!(value.is_finite());
-        self.push(value.into());
+        self.number(value, value.into());
     }
     fn decimal(&mut self, unscaled: i128) {
         self.push(json!({"decimal": unscaled.to_string()}));

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::error::{FieldError, Frame, Segment};
 use super::extra::Extra;
 use super::json::{Reader, Text};
-use super::plan::{Kind, MapPlan, Node, Plan, StructPlan};
+use super::plan::{Kind, MapPlan, Node, Plan, StructPlan, Unknown};
 use super::scalar::{Key, Primitive, Scratch};
 use super::{Column, Reason, RowMeta};
 
@@ -81,12 +81,10 @@ impl<'a, 'p> Walk<'a, 'p> {
             return Ok(());
         }
         match (&node.kind, next) {
-            (Kind::Primitive(ty), _) => {
-                match ty.read(next, &mut self.reader, self.plan.epoch_unit, &mut self.scratch) {
-                    Ok(value) => value.deliver(column),
-                    Err(reason) => return Err(self.fail(frame, reason, start)),
-                }
-            }
+            (Kind::Primitive(ty), _) => match ty.read(next, &mut self.reader, &self.plan.policy, &mut self.scratch) {
+                Ok(value) => value.deliver(column),
+                Err(reason) => return Err(self.fail(frame, reason, start)),
+            },
             (Kind::Struct(plan), b'{') => {
                 self.object(plan, column, frame)?;
                 column.struct_end();
@@ -161,15 +159,21 @@ impl<'a, 'p> Walk<'a, 'p> {
         let inner = frame.child(Segment::Field(&name));
         self.reader.peek();
         let start = self.reader.offset();
-        if self.plan.system.extra.is_none() {
+        if self.plan.unknown == Unknown::Reject {
             return Err(self.fail(&inner, Reason::UnknownField, start));
         }
-        if !seen.get_or_insert_default().insert(key.value()) {
+        let same = if self.plan.policy.case_insensitive { name.to_lowercase().into() } else { name.clone() };
+        if !seen.get_or_insert_default().insert(same) {
             return Err(self.fail(&inner, Reason::DuplicateField, start));
         }
-        match self.reader.skip_value() {
-            Ok(value) => self.extra.add(frame, key.raw, value),
+        let value = match self.reader.skip_value() {
+            Ok(value) => value,
             Err(reason) => return Err(self.syntax(&inner, reason)),
+        };
+        match self.plan.unknown {
+            Unknown::Probe if !is_empty(value) => return Err(self.fail(&inner, Reason::UnknownField, start)),
+            Unknown::Capture | Unknown::Probe => self.extra.add(frame, key.raw, value),
+            Unknown::Reject | Unknown::Ignore => {}
         }
         Ok(())
     }
@@ -216,7 +220,8 @@ impl<'a, 'p> Walk<'a, 'p> {
         let mut first = true;
         while let Some(key) = self.key(&mut first, frame)? {
             let name = key.value();
-            // The extra fields of the values are named by index, without `values` in between.
+            // The extra fields of the values are named by index, without `values` in between. This object is a
+            // way to write a map and no struct: there are no unknown fields in it that could be kept or dropped.
             let inner = frame.child(Segment::Field(&name));
             let next = self.reader.peek();
             let at = self.reader.offset();
@@ -232,7 +237,7 @@ impl<'a, 'p> Walk<'a, 'p> {
                     continue;
                 }
                 ("keys" | "values", _) => Reason::WrongType { expected: "an array" },
-                _ => Reason::UnknownField,
+                _ => Reason::KeysAndValues,
             };
             return Err(self.fail(&inner, reason, at));
         }
@@ -256,7 +261,7 @@ impl<'a, 'p> Walk<'a, 'p> {
             if next == b'n' {
                 return Err(self.fail(&inner, Reason::Required, start));
             }
-            match ty.read(next, &mut self.reader, self.plan.epoch_unit, &mut self.scratch) {
+            match ty.read(next, &mut self.reader, &self.plan.policy, &mut self.scratch) {
                 Ok(key) if seen.insert(key.key()) => key.deliver(column.child(0)),
                 Ok(_) => return Err(self.fail(&inner, Reason::DuplicateKey, start)),
                 Err(reason) => return Err(self.fail(&inner, reason, start)),
@@ -307,6 +312,13 @@ impl<'a, 'p> Walk<'a, 'p> {
         let got = self.reader.rest(offset);
         Box::new(FieldError::new(frame.path(), reason, got))
     }
+}
+
+/// Whether a JSON value is null, or an array or object without content: nothing to infer a column from.
+fn is_empty(value: &str) -> bool {
+    let inner = |open, close| value.strip_prefix(open).and_then(|rest: &str| rest.strip_suffix(close));
+    let content = inner('[', ']').or_else(|| inner('{', '}'));
+    value == "null" || content.is_some_and(|content| content.trim_ascii().is_empty())
 }
 
 /// Which fields of a struct an object has had.

@@ -351,6 +351,8 @@ fn bytes() {
         Type::Binary,
         &[(r#""-_8""#, "bad_format"), (r#""a""#, "bad_format"), (r#""aGk= ""#, "bad_format"), ("7", "wrong_type")],
     );
+    accepts(Type::Fixed(3), &[(r#""\\x00fFa0""#, bytes(&[0, 0xff, 0xa0]))]);
+    accepts(Type::Binary, &[(r#""\\x00fFa0""#, bytes(&[0, 0xff, 0xa0])), (r#""\\x""#, bytes(&[]))]);
     accepts(Type::Fixed(3), &[(r#""00fFa0""#, bytes(&[0, 0xff, 0xa0]))]);
     refuses(
         Type::Fixed(3),
@@ -422,7 +424,8 @@ fn maps() {
         (r#"{"keys":["1"],"values":["a"]}"#, "v.keys[0] wrong_type"),
         (r#"{"keys":1,"values":["a"]}"#, "v.keys wrong_type"),
         (r#"{"keys":[],"keys":[],"values":[]}"#, "v.keys duplicate_field"),
-        (r#"{"1":"a"}"#, "v.1 unknown_field"),
+        (r#"{"1":"a"}"#, "v.1 keys_and_values"),
+        (r#"{"keys":[1],"values":["a"],"x":1}"#, "v.x keys_and_values"),
         ("[]", "v wrong_type"),
     ] {
         assert_eq!(refusal(&schema, &format!(r#"{{"v":{value}}}"#)), verdict, "{value}");
@@ -601,7 +604,7 @@ fn width_is_counted() {
     ]);
     let plan = Plan::new(&schema, &MappingPolicy::default()).expect("a plan");
     assert_eq!(plan.fixed_width(), (65 + 1 + 41 + 33_usize).div_ceil(8));
-    assert!(!plan.keeps_unknown_fields());
+    assert_eq!(plan.unknown_fields(), Unknown::Reject);
 }
 
 #[test]
@@ -613,6 +616,6 @@ fn plans_are_shared_between_threads() {
 #[test]
 fn policy_is_read_from_its_json() {
     let policy: MappingPolicy = serde_json::from_str(r#"{"epoch_unit":"micros"}"#).expect("a policy");
-    assert_eq!(policy, MappingPolicy { epoch_unit: EpochUnit::Micros, case_insensitive: false });
+    assert_eq!(policy, MappingPolicy { epoch_unit: EpochUnit::Micros, ..MappingPolicy::default() });
     assert!(serde_json::from_str::<MappingPolicy>(r#"{"epoch":"micros"}"#).is_err());
 }
