@@ -2,6 +2,7 @@
 
 mod commits;
 mod durability;
+mod evolution;
 mod namespaces;
 mod protocol;
 mod races;

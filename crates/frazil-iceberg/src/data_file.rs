@@ -23,6 +23,7 @@ mod partition;
 mod plan;
 mod rows;
 mod settings;
+mod sort;
 mod transform;
 
 use std::sync::Arc;

@@ -9,8 +9,10 @@
 //!     │                   │ put
 //!     │                   ▼
 //!     │             ObjectStorage (storage)   file:// · s3:// · memory://
-//!     │                   ▲ put
-//!     └──► commit   manifests + manifest list + snapshot, then one compare-and-swap
+//!     │                   ▲ put           │ get
+//!     ├──► commit   manifests + manifest list + snapshot, then one compare-and-swap
+//!     ├──► evolve   a whole new schema, one compare-and-swap
+//!     └──► scan     rows of the current snapshot, less the deleted ones
 //! ```
 //!
 //! # What it owns, and what it takes
@@ -24,7 +26,9 @@
 //! | [`commit`] | `Transaction::commit` | silently re-bases on whatever the table has become, so a zombie commits twice; accepts duplicate paths; refuses files of an older spec |
 //! | [`rest`] | `iceberg-catalog-rest` | never refreshes a token, never retries, drops vended credentials after a commit, puts names raw into paths |
 //! | [`storage`] | `iceberg-storage-opendal` | builds a client and a signer per file operation; its local writer does not fsync |
+//! | `manifest_file` | `ManifestWriter` and `load_manifest` as they are | writes no uuid partition values and reads no nanoseconds; gives two decimals of a spec one name, and types no `adjust-to-utc` |
 //! | [`data_file`] | `ParquetWriter`, `FanoutWriter` | writes column bounds that hide rows; leaves partition paths unescaped |
+//! | [`mod@scan`] | `TableScan`, `ArrowReader` | pairs columns by place and type, not by field id; may wait for an equality delete for ever |
 //!
 //! # How a commit is fenced
 //!
@@ -46,20 +50,25 @@
 //!
 //! # What is absent on purpose
 //!
-//! Streams, shards and checkpoints (a fence is a property key with an expected value, whoever owns it), reading of
-//! tables, compaction, snapshot expiry and removal of orphans.
+//! Streams, shards and checkpoints (a fence is a property key with an expected value, whoever owns it), deciding how a
+//! schema should change, queries, compaction, snapshot expiry and removal of orphans.
 
 pub mod catalogs;
 pub mod commit;
 pub mod create;
 pub mod data_file;
+pub mod evolve;
+mod manifest_file;
 pub mod rest;
+pub mod scan;
 pub mod storage;
 pub mod table;
 
 pub use catalogs::{Catalogs, table_ident};
 pub use commit::{AppendError, Committed, FencedAppend, FencedProperty};
+pub use evolve::SchemaUpdateError;
 pub use rest::{Auth, CatalogError, CommitError, CreateTable, LoadedMetadata, RestCatalog, RestCatalogConfig};
+pub use scan::{Scan, ScanError, scan};
 pub use storage::{ObjectStorage, StorageError};
 pub use table::Table;
 

@@ -2,6 +2,7 @@
 //!
 //! A value, never refreshed in place; it must not talk to the catalog.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef as ArrowSchemaRef;
@@ -61,6 +62,18 @@ impl Table {
     /// If a column's type has no Arrow equivalent.
     pub fn arrow_schema(&self) -> Result<ArrowSchemaRef, iceberg::Error> {
         Ok(Arc::new(schema_to_arrow_schema(self.metadata.current_schema())?))
+    }
+
+    /// The highest column id that was ever assigned in this table: ids of new columns start above it.
+    #[must_use]
+    pub fn last_column_id(&self) -> i32 {
+        self.metadata.last_column_id()
+    }
+
+    /// All table properties.
+    #[must_use]
+    pub fn properties(&self) -> &HashMap<String, String> {
+        self.metadata.properties()
     }
 
     /// A table property.

@@ -1,13 +1,11 @@
 //! Manifests of one attempt: their names, and the writer for one partition spec.
 
 use iceberg::io::FileIO;
-use iceberg::spec::{
-    DataFile, FormatVersion, ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, Struct, StructType,
-    TableMetadata,
-};
+use iceberg::spec::{DataFile, PartitionSpecRef, SchemaRef, Struct, StructType, TableMetadata};
 use uuid::Uuid;
 
 use super::PrepareError;
+use crate::manifest_file::DataManifestWriter;
 use crate::table::Table;
 
 /// Names and writers for the manifests of one attempt.
@@ -41,17 +39,11 @@ impl<'a> Manifests<'a> {
     }
 
     /// A writer for the next manifest of the attempt.
-    pub(super) fn writer(&mut self, bound: &BoundSpec) -> Result<ManifestWriter, PrepareError> {
+    pub(super) fn writer(&mut self, bound: &BoundSpec) -> Result<DataManifestWriter, PrepareError> {
         let location = format!("{}/{}-m{}.avro", self.directory(), self.attempt, self.written);
         self.written += 1;
-        let output = self.io.new_output(location)?;
-        let spec = bound.spec.as_ref().clone();
-        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), bound.schema.clone(), spec);
-        Ok(match self.table.metadata.format_version() {
-            FormatVersion::V1 => builder.build_v1(),
-            FormatVersion::V2 => builder.build_v2_data(),
-            FormatVersion::V3 => builder.build_v3_data(),
-        })
+        let version = self.table.metadata.format_version();
+        Ok(DataManifestWriter::new(&self.io, location, self.snapshot_id, version, &bound.spec, &bound.schema)?)
     }
 
     fn directory(&self) -> String {

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::spec::{FormatVersion, Manifest, ManifestContentType, ManifestFile};
+use iceberg::spec::{FormatVersion, ManifestContentType, ManifestEntry, ManifestFile};
 
 use super::PrepareError;
 use super::manifest::{BoundSpec, Manifests};
+use crate::manifest_file;
 use crate::table::Table;
 
 const ENABLED: &str = "commit.manifest-merge.enabled";
@@ -113,17 +114,16 @@ async fn rewrite(
     // Owned: a future that borrows an item of the iterator would keep the whole append from being `Send`.
     let reads = bin.iter().cloned().map(|manifest| {
         let io = io.clone();
-        async move { manifest.load_manifest(&io).await }
+        async move { manifest_file::load(&io, &manifest).await }
     });
-    let loaded: Vec<Manifest> = stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await?;
+    let loaded: Vec<Vec<ManifestEntry>> = stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await?;
     let mut writer = manifests.writer(&bound)?;
-    for entry in loaded.iter().flat_map(Manifest::entries).filter(|entry| entry.is_alive()) {
+    for entry in loaded.iter().flatten().filter(|entry| entry.is_alive()) {
         bound.check(entry.data_file())?;
         let (Some(snapshot_id), Some(sequence_number)) = (entry.snapshot_id(), entry.sequence_number()) else {
             return Err(PrepareError::invalid(format!("{} has no sequence number", entry.file_path())));
         };
-        let file = entry.data_file().clone();
-        writer.add_existing_file(file, snapshot_id, sequence_number, entry.file_sequence_number)?;
+        writer.add_existing(entry.data_file(), snapshot_id, sequence_number, entry.file_sequence_number)?;
     }
-    Ok(writer.write_manifest_file().await?)
+    Ok(writer.finish().await?)
 }

@@ -132,10 +132,9 @@ async fn write_added(
         let mut writer = manifests.writer(&bound)?;
         for file in groups.into_iter().flat_map(|group| &group.files) {
             bound.check(file)?;
-            // The sequence number is inherited from the snapshot that wins.
-            writer.add_file(file.clone(), iceberg::spec::UNASSIGNED_SEQUENCE_NUMBER)?;
+            writer.add(file)?;
         }
-        written.push(writer.write_manifest_file().await?);
+        written.push(writer.finish().await?);
     }
     Ok(written)
 }

@@ -62,7 +62,7 @@ impl World {
 
 async fn create(catalog: &RestCatalog, properties: BTreeMap<String, String>) -> Table {
     let ident = TableIdent::from_strs(["ns", "t"]).expect("ident");
-    let create = create_table(SCHEMA, "", properties, None).expect("definition");
+    let create = create_table(SCHEMA, "", "", properties, None).expect("definition");
     catalog.create_table(&ident, create).await.expect("create")
 }
 

@@ -12,6 +12,7 @@ use super::error::StageError;
 use super::literal;
 use super::rows::Rows;
 use super::transform;
+use crate::manifest_file;
 
 /// A partition spec bound to the columns it is computed from.
 #[derive(Debug)]
@@ -50,6 +51,12 @@ impl Partitioner {
             Ok(Field { transform: field.transform, source, target: target.clone() })
         };
         let fields = spec.fields().iter().zip(types.fields()).map(bind).collect::<Result<_, _>>()?;
+        if let Some(length) = manifest_file::shared_fixed(types.fields().iter().map(|field| field.field_type.as_ref()))
+        {
+            let reason =
+                format!("two partition fields are of type fixed[{length}], which no manifest can be written for");
+            return Err(StageError::Schema { reason });
+        }
         Ok(Self { fields })
     }
 

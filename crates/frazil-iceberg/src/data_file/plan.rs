@@ -3,21 +3,20 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_row::{RowConverter, Rows as RowKeys, SortField};
-use arrow_schema::{SchemaRef as ArrowSchemaRef, SortOptions};
+use arrow_array::RecordBatch;
+use arrow_row::Rows as RowKeys;
+use arrow_schema::SchemaRef as ArrowSchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{NullOrder, Schema, SortDirection, SortOrder, TableMetadata, Transform};
+use iceberg::spec::{PartitionSpec, StructType, TableMetadata};
 use parquet::schema::types::SchemaDescriptor;
 
-use super::column::{self, Path};
 use super::error::StageError;
 use super::location::Locations;
 use super::metrics::Leaves;
 use super::parquet_schema;
 use super::partition::{Partition, Partitioner};
 use super::settings::{Settings, StageOptions};
-use super::transform;
+use super::sort::Sorter;
 
 /// How the rows of one table are split, sorted and written.
 pub(super) struct Plan {
@@ -49,20 +48,22 @@ impl Plan {
     pub(super) fn new(metadata: &TableMetadata, options: &StageOptions) -> Result<Self, StageError> {
         let schema = metadata.current_schema();
         let spec = metadata.default_partition_spec();
-        // Computed anew: the metadata's own was made with the schema of the time when the spec was set.
-        let types = spec.partition_type(schema).map_err(|source| StageError::spec("partition type", source))?;
+        let types = partition_type(metadata, spec)?;
         let arrow_schema = schema_to_arrow_schema(schema).map_err(|source| StageError::spec("arrow schema", source))?;
         let leaves = Leaves::new(schema, metadata.properties(), metadata.default_sort_order());
+        let parquet_schema = parquet_schema::convert(&arrow_schema, schema)?;
+        let sorter = Sorter::new(metadata.default_sort_order(), schema);
+        let sorted_by = sorter.as_ref().map(|sorter| sorter.parquet_columns(&parquet_schema)).unwrap_or_default();
         Ok(Self {
             spec_id: spec.spec_id(),
             schema_id: schema.schema_id(),
-            parquet_schema: parquet_schema::convert(&arrow_schema, schema)?,
+            parquet_schema,
             arrow_schema: Arc::new(arrow_schema),
-            settings: Settings::new(metadata.properties(), options, leaves.statistics_bytes())?,
+            settings: Settings::new(metadata.properties(), options, leaves.statistics_bytes(), sorted_by)?,
             leaves,
             locations: Locations::new(metadata.location(), metadata.properties(), spec, &types),
             partitioner: Partitioner::new(spec, &types, schema)?,
-            sorter: Sorter::new(metadata.default_sort_order(), schema),
+            sorter,
         })
     }
 
@@ -76,7 +77,7 @@ impl Plan {
 
     /// The order that files are sorted by, if they are.
     pub(super) fn sort_order_id(&self) -> Option<i32> {
-        self.sorter.as_ref().map(|sorter| sorter.order_id)
+        self.sorter.as_ref().map(Sorter::order_id)
     }
 
     pub(super) fn locations(&self) -> &Locations {
@@ -110,60 +111,12 @@ impl Plan {
     }
 }
 
-/// A sort order bound to the columns it compares.
-struct Sorter {
-    order_id: i32,
-    fields: Vec<(Path, Transform, SortOptions)>,
-}
-
-impl Sorter {
-    /// `None` if the table has no order, or one that cannot be computed: sorting is an offer, and unsorted files
-    /// without an order id are valid in any table.
-    fn new(order: &SortOrder, schema: &Schema) -> Option<Self> {
-        if order.is_unsorted() {
-            return None;
-        }
-        let bind = |field: &iceberg::spec::SortField| {
-            let path = column::path_of(schema.as_struct(), field.source_id)?;
-            let source = schema.field_by_id(field.source_id)?;
-            field.transform.result_type(&source.field_type).ok()?;
-            let options = SortOptions {
-                descending: field.direction == SortDirection::Descending,
-                nulls_first: field.null_order == NullOrder::First,
-            };
-            (field.transform != Transform::Unknown).then_some((path, field.transform, options))
-        };
-        let fields: Option<Vec<_>> = order.fields.iter().map(bind).collect();
-        let sorter = fields.zip(i32::try_from(order.order_id).ok());
-        if sorter.is_none() {
-            tracing::warn!(order_id = order.order_id, "sort order cannot be computed, files are written unsorted");
-        }
-        sorter.map(|(fields, order_id)| Self { order_id, fields })
-    }
-
-    fn keys(&self, batches: &[RecordBatch]) -> Result<Vec<RowKeys>, StageError> {
-        let mut keys = Vec::with_capacity(batches.len());
-        let mut converter: Option<RowConverter> = None;
-        for batch in batches {
-            let columns = self.columns(batch)?;
-            let converter = match &mut converter {
-                Some(converter) => converter,
-                none => none.insert(self.converter(&columns)?),
-            };
-            keys.push(converter.convert_columns(&columns)?);
-        }
-        Ok(keys)
-    }
-
-    fn columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, StageError> {
-        let fields = self.fields.iter();
-        fields.map(|(path, how, _)| transform::apply(*how, &column::values(batch, path)?)).collect()
-    }
-
-    fn converter(&self, columns: &[ArrayRef]) -> Result<RowConverter, StageError> {
-        let field = |(column, (_, _, options)): (&ArrayRef, &(Path, Transform, SortOptions))| {
-            SortField::new_with_options(column.data_type().clone(), *options)
-        };
-        Ok(RowConverter::new(columns.iter().zip(&self.fields).map(field).collect())?)
-    }
+/// The types of a spec's fields. Computed anew: the metadata's own was made with the schema of the time when the spec
+/// was set. The source of a void field may be dropped since, and is then found in an older schema.
+fn partition_type(metadata: &TableMetadata, spec: &PartitionSpec) -> Result<StructType, StageError> {
+    let current = spec.partition_type(metadata.current_schema());
+    current.or_else(|error| {
+        let mut older = metadata.schemas_iter().map(|schema| spec.partition_type(schema));
+        older.find_map(Result::ok).ok_or_else(|| StageError::spec("partition type", error))
+    })
 }

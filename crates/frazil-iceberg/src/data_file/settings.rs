@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::error::StageError;
@@ -94,11 +95,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// `statistics_bytes` is where footer statistics of strings are cut off; `None` keeps them whole.
+    /// `statistics_bytes` is where footer statistics of strings are cut off; `None` keeps them whole. `sorted_by` are
+    /// the columns that rows come sorted by.
     pub(super) fn new(
         properties: &HashMap<String, String>,
         options: &StageOptions,
         statistics_bytes: Option<usize>,
+        sorted_by: Vec<SortingColumn>,
     ) -> Result<Self, StageError> {
         let target = size(properties, TARGET_FILE_SIZE)?.unwrap_or(saturate(options.target_file_size_bytes));
         let row_group = size(properties, ROW_GROUP_SIZE)?.unwrap_or(saturate(options.row_group_bytes));
@@ -108,7 +111,8 @@ impl Settings {
             .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
             .set_max_row_group_bytes(Some(row_group.max(1)))
             .set_statistics_enabled(EnabledStatistics::Page)
-            .set_statistics_truncate_length(statistics_bytes);
+            .set_statistics_truncate_length(statistics_bytes)
+            .set_sorting_columns((!sorted_by.is_empty()).then_some(sorted_by));
         if let Some(bytes) = size(properties, PAGE_SIZE)? {
             writer = writer.set_data_page_size_limit(bytes);
         }
@@ -188,7 +192,7 @@ mod tests {
     }
 
     fn settings(pairs: &[(&str, &str)]) -> Result<Settings, StageError> {
-        Settings::new(&properties(pairs), &StageOptions::new("p"), Some(64))
+        Settings::new(&properties(pairs), &StageOptions::new("p"), Some(64), Vec::new())
     }
 
     #[test]
@@ -221,7 +225,7 @@ mod tests {
     #[test]
     fn a_level_of_the_options_is_not_used_for_another_codec_of_the_table() {
         let options = StageOptions { compression_level: Some(19), ..StageOptions::new("p") };
-        let settings = Settings::new(&properties(&[(CODEC, "gzip")]), &options, None).expect("valid");
+        let settings = Settings::new(&properties(&[(CODEC, "gzip")]), &options, None, Vec::new()).expect("valid");
         assert_eq!(settings.writer.compression(&"a".into()), Compression::GZIP(GzipLevel::default()));
     }
 

@@ -4,3 +4,5 @@ mod defects;
 mod files;
 mod fixture;
 mod properties;
+mod sorting;
+mod spread;

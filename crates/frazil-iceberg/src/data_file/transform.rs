@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow_array::types::{
+    Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType,
+};
 use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, LargeBinaryArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, TimeUnit};
-use iceberg::spec::Transform;
+use iceberg::spec::{Transform, Type};
 use iceberg::transform::create_transform_function;
 
 use super::calendar::civil_from_days;
@@ -112,6 +114,15 @@ fn truncate(transform: Transform, width: u32, column: &ArrayRef) -> Result<Array
             let cut = |value: Option<&[u8]>| value.map(|bytes| bytes[..bytes.len().min(width)].to_vec());
             let values: LargeBinaryArray = column.as_binary::<i64>().iter().map(cut).collect();
             Ok(Arc::new(values))
+        }
+        DataType::Decimal128(precision, _) => {
+            let cut = spec_layer(transform, column.clone())?;
+            // A partition value is stored in as many bytes as the precision needs, and the cut one can be longer.
+            let bytes = Type::decimal_required_bytes(u32::from(*precision))
+                .map_err(|source| StageError::spec(format!("transform {transform}"), source))?;
+            let least = i128::MIN >> (i128::BITS - 8 * bytes);
+            let fits = cut.as_primitive::<Decimal128Type>().iter().flatten().all(|value| value >= least);
+            if fits { Ok(cut) } else { Err(unsupported(transform, column)) }
         }
         _ => spec_layer(transform, column.clone()),
     }

@@ -14,7 +14,7 @@ fn ident(names: &[&str]) -> TableIdent {
 }
 
 async fn create(catalog: &RestCatalog, ident: &TableIdent) -> Table {
-    let create = crate::create::create_table(SCHEMA, "", BTreeMap::new(), None).expect("definition");
+    let create = crate::create::create_table(SCHEMA, "", "", BTreeMap::new(), None).expect("definition");
     catalog.create_table(ident, create).await.expect("create")
 }
 
@@ -88,7 +88,7 @@ async fn namespaces_and_tables_come_and_go() {
         created.schema_json().expect("json"),
         catalog.load_table(&table).await.expect("load").schema_json().expect("json")
     );
-    let again = crate::create::create_table(SCHEMA, "", BTreeMap::new(), None).expect("definition");
+    let again = crate::create::create_table(SCHEMA, "", "", BTreeMap::new(), None).expect("definition");
     assert!(matches!(catalog.create_table(&table, again).await, Err(CatalogError::AlreadyExists { .. })));
     catalog.drop_table(&table).await.expect("drop");
     assert!(

@@ -78,3 +78,16 @@ fn no_rows_make_no_partitions() {
         assert!(partitioner(&schema, &fields).split(std::slice::from_ref(&empty)).expect("splits").is_empty());
     }
 }
+
+#[test]
+fn two_fields_of_one_fixed_type_are_refused() {
+    let fixed =
+        |id: i32| Arc::new(NestedField::optional(id, format!("f{id}"), Type::Primitive(PrimitiveType::Fixed(3))));
+    let schema = Schema::builder().with_fields([fixed(1), fixed(2)]).build().expect("valid");
+    let spec = UnboundPartitionSpec::builder().add_partition_field(1, "p", Transform::Identity).expect("valid");
+    let spec = spec.add_partition_field(2, "q", Transform::Identity).expect("valid");
+    let spec = spec.build().bind(schema.clone()).expect("binds");
+    let types = spec.partition_type(&schema).expect("types");
+    let error = Partitioner::new(&spec, &types, &schema).expect_err("refused");
+    assert!(matches!(&error, StageError::Schema { reason } if reason.contains("fixed[3]")), "{error}");
+}
