@@ -51,18 +51,33 @@ impl Control {
         written.map_err(|Conflict| exists())
     }
 
-    /// Replaces an existing definition.
+    /// Replaces an existing definition by what `change` makes of it, and returns that. Nobody's change is lost: should
+    /// someone else store theirs in between, `change` is called again with it. A refusal of `change` stores nothing.
     ///
     /// # Errors
-    /// `NotFound` (no such stream, or no bucket), `Unavailable`, `Refused`.
-    pub async fn update_stream(&self, definition: &StreamDefinition) -> Result<(), LogError> {
-        const OPERATION: &str = "update stream definition";
-        let key = stream_key(&definition.name);
-        let missing = || LogError::NotFound(stream_text(&definition.name));
-        let entry = bucket::get(&self.log, OPERATION, &key).await?.filter(|entry| entry.value.is_some());
-        let condition = Condition::Revision(entry.ok_or_else(missing)?.revision);
-        let written = bucket::put(&self.log, OPERATION, &key, json(definition), condition).await?;
-        written.map_err(|Conflict| LogError::unavailable(OPERATION, "someone else changed it at the same time"))
+    /// `NotFound` (no such stream, or no bucket), `Malformed`, `Unavailable`, `Refused` (others keep storing theirs).
+    pub async fn edit_stream<E>(
+        &self,
+        name: &StreamName,
+        change: impl Fn(StreamDefinition) -> Result<StreamDefinition, E>,
+    ) -> Result<Result<StreamDefinition, E>, LogError> {
+        const OPERATION: &str = "change stream definition";
+        let key = stream_key(name);
+        for _ in 0..EDIT_ATTEMPTS {
+            let missing = || LogError::NotFound(stream_text(name));
+            let entry = bucket::get(&self.log, OPERATION, &key).await?.ok_or_else(missing)?;
+            let present: StreamDefinition = parse(&entry)?.ok_or_else(missing)?;
+            let changed = match change(present.clone()) {
+                Ok(changed) if changed == present => return Ok(Ok(present)),
+                Ok(changed) => changed,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let condition = Condition::Revision(entry.revision);
+            if bucket::put(&self.log, OPERATION, &key, json(&changed), condition).await?.is_ok() {
+                return Ok(Ok(changed));
+            }
+        }
+        Err(LogError::refused(OPERATION, "others keep storing theirs"))
     }
 
     /// Reads a definition.
@@ -169,6 +184,9 @@ impl Control {
 
 /// Tries to store a low watermark against others that store theirs. A watermark that is not stored costs a re-read.
 const PROGRESS_ATTEMPTS: u32 = 5;
+
+/// Tries to change a stream definition against others that change it.
+const EDIT_ATTEMPTS: u32 = 20;
 
 /// Keys of all stream definitions.
 pub(crate) const STREAM_KEYS: &str = "stream.*";

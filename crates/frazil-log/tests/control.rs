@@ -45,13 +45,17 @@ async fn definitions_are_created_changed_listed_and_deleted() {
     let name = definition().name;
     assert_eq!(control.get_stream(&name).await.expect("answers"), None);
     assert_eq!(control.list_streams().await.expect("answers"), []);
-    let missing = control.update_stream(&definition()).await;
+    let to = |changed: StreamDefinition| move |_| Ok::<_, ()>(changed.clone());
+    let missing = control.edit_stream(&name, to(definition())).await;
     assert!(matches!(missing, Err(LogError::NotFound(_))), "{missing:?}");
     control.create_stream(&definition()).await.expect("created");
     let twice = control.create_stream(&definition()).await;
     assert!(matches!(twice, Err(LogError::AlreadyExists(_))), "{twice:?}");
     let changed = StreamDefinition { shards: 4, ..definition() };
-    control.update_stream(&changed).await.expect("changed");
+    let stored = control.edit_stream(&name, to(changed.clone())).await.expect("changed");
+    assert_eq!(stored, Ok(changed.clone()));
+    let refused = control.edit_stream(&name, |_| Err("no")).await.expect("answers");
+    assert_eq!(refused, Err("no"));
     assert_eq!(control.get_stream(&name).await.expect("answers"), Some(changed.clone()));
     control.create_stream(&named("clicks")).await.expect("created");
     assert_eq!(control.list_streams().await.expect("answers"), [named("clicks"), changed]);
@@ -59,7 +63,7 @@ async fn definitions_are_created_changed_listed_and_deleted() {
     control.delete_stream(&name).await.expect("deleting nothing is no error");
     assert_eq!(control.get_stream(&name).await.expect("answers"), None);
     assert_eq!(control.list_streams().await.expect("answers"), [named("clicks")]);
-    let gone = control.update_stream(&definition()).await;
+    let gone = control.edit_stream(&name, to(definition())).await;
     assert!(matches!(gone, Err(LogError::NotFound(_))), "{gone:?}");
     control.create_stream(&definition()).await.expect("created again");
 }
@@ -71,6 +75,23 @@ async fn of_two_that_create_the_same_stream_one_succeeds() {
     let definition = definition();
     let (a, b) = tokio::join!(control.create_stream(&definition), control.create_stream(&definition));
     assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+}
+
+/// Everyone adds to the definition that the others leave: nobody's change is lost.
+#[tokio::test]
+async fn changes_at_the_same_time_all_count() {
+    let (_server, log) = log_with_bucket().await;
+    let control = log.control();
+    let name = definition().name;
+    control.create_stream(&StreamDefinition { shards: 1, ..definition() }).await.expect("created");
+    let more =
+        |definition: StreamDefinition| Ok::<_, ()>(StreamDefinition { shards: definition.shards + 1, ..definition });
+    let edits = (0..8).map(|_| control.edit_stream(&name, more));
+    for outcome in futures::future::join_all(edits).await {
+        outcome.expect("stored").expect("not refused");
+    }
+    let stored = control.get_stream(&name).await.expect("answers").expect("a stream");
+    assert_eq!(stored.shards, 9);
 }
 
 /// Two writers of one ordinal store their watermarks: the later one stays, whoever is last.
@@ -159,7 +180,8 @@ async fn the_directory_follows_every_change_without_polling() {
     let mut changes = directory.changes();
     control.create_stream(&definition()).await.expect("created");
     until(&directory, &mut changes, |directory| directory.stream("sales").is_some()).await;
-    control.update_stream(&StreamDefinition { shards: 2, ..definition() }).await.expect("changed");
+    let two = |definition| Ok::<_, ()>(StreamDefinition { shards: 2, ..definition });
+    control.edit_stream(&definition().name, two).await.expect("answers").expect("changed");
     until(&directory, &mut changes, |directory| directory.stream("sales").is_some_and(|s| s.shards == 2)).await;
     control.delete_token(&token(1).id).await.expect("deleted");
     until(&directory, &mut changes, |directory| directory.token(&token(1).id).is_none()).await;

@@ -46,6 +46,8 @@ fn envelope(producer: Uuid, number: u64, bytes: usize) -> EncodedEnvelope {
             count: 1,
             received: 1,
             key: None,
+            request_key: None,
+            unroutable: None,
             first: 0,
             len: u32::try_from(events.len()).expect("small"),
         },
