@@ -2,7 +2,10 @@
 //!
 //! Owns the shape of bodies and nothing of tables: whether an event fits one is decided elsewhere.
 
+mod arrow;
+mod cloudevents;
 mod decompress;
+mod lines;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -13,12 +16,29 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use bytes::{Bytes, BytesMut};
+use frazil_core::policy::OnInvalid;
 use http_body_util::BodyExt;
 
 use crate::error::Rejection;
+pub use cloudevents::Attributes;
 pub use split::{Events, Part};
 
-/// What a `Content-Type` says about the shape of a body.
+/// What the headers say about the kind of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Media {
+    /// JSON text whose values are the events.
+    Text(Format),
+    /// One CloudEvent in the JSON event format (structured mode).
+    CloudEvent,
+    /// An array of CloudEvents in the JSON event format (batched mode).
+    CloudEventBatch,
+    /// The data of one CloudEvent whose attributes are in the headers (binary mode).
+    CloudEventData(Attributes),
+    /// An Arrow IPC stream; its rows are the events.
+    Arrow,
+}
+
+/// How events lie in JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A JSON object, an array of objects, or several objects each on a line of its own.
@@ -36,15 +56,15 @@ pub enum Encoding {
     Gzip,
     /// Zstandard, one frame or several.
     Zstd,
-    /// The zlib format, as HTTP defines `deflate`.
+    /// The zlib format, as HTTP defines `deflate`, or bare DEFLATE, as many send it.
     Deflate,
 }
 
 /// What the headers of a request say about its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyHead {
-    /// The shape.
-    pub format: Format,
+    /// The kind.
+    pub media: Media,
     /// The compression.
     pub encoding: Encoding,
     /// The announced length in bytes, before decompression.
@@ -52,36 +72,64 @@ pub struct BodyHead {
 }
 
 impl BodyHead {
-    /// Reads the headers. Without a content type the body is taken for JSON.
+    /// Reads the headers. Without a content type the body is taken for JSON; with the header `ce-specversion` it is the
+    /// data of a CloudEvent, unless the content type says that it is a whole one.
     ///
     /// # Errors
-    /// `415` for types and encodings that are not understood.
+    /// `415` for types and encodings that are not understood, `400` for malformed attributes of a CloudEvent.
     pub fn parse(headers: &HeaderMap) -> Result<Self, Rejection> {
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|v| v.parse().ok());
-        Ok(Self { format: format(headers)?, encoding: encoding(headers)?, length })
+        Ok(Self { media: media(headers)?, encoding: encoding(headers)?, length })
     }
 
-    /// Bytes to reserve before the body is read.
+    /// Bytes to reserve before the body is read: its length if the events cannot become longer than it, else `limit`.
     pub fn reservation(&self, limit: usize) -> usize {
-        match (self.encoding, self.length) {
-            (Encoding::Identity, Some(length)) => length.min(limit),
-            (Encoding::Identity, None) | (Encoding::Gzip | Encoding::Zstd | Encoding::Deflate, _) => limit,
+        match self.length {
+            Some(length) if !self.may_grow() => length.min(limit),
+            Some(_) | None => limit,
         }
+    }
+
+    /// Most bytes of events that a body of `received` bytes gives.
+    pub fn decoded_at_most(&self, received: usize, limit: usize) -> usize {
+        if self.may_grow() { limit } else { received }
+    }
+
+    fn may_grow(&self) -> bool {
+        let media = match self.media {
+            Media::Text(_) | Media::CloudEvent | Media::CloudEventBatch => false,
+            Media::CloudEventData(_) | Media::Arrow => true,
+        };
+        media || self.encoding != Encoding::Identity
     }
 }
 
-fn format(headers: &HeaderMap) -> Result<Format, Rejection> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Format::Json) };
-    let text = value.to_str().unwrap_or_default();
+fn media(headers: &HeaderMap) -> Result<Media, Rejection> {
+    let text = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?")).unwrap_or_default();
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
-        // curl -d announces a form unless told otherwise; refusing it would make the first try of every newcomer fail.
-        "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => Ok(Format::Json),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
-            Ok(Format::Ndjson)
-        }
-        _ => Err(Rejection::UnsupportedType(text.chars().take(100).collect())),
+        "application/cloudevents+json" => return Ok(Media::CloudEvent),
+        "application/cloudevents-batch+json" => return Ok(Media::CloudEventBatch),
+        // Other event formats (Avro, Protocol Buffers, XML), or none named.
+        other if other.starts_with("application/cloudevents") => return Err(unsupported_type(text)),
+        _ => {}
     }
+    if headers.contains_key(cloudevents::SPECVERSION_HEADER) {
+        return Ok(Media::CloudEventData(Attributes::parse(headers)?));
+    }
+    match essence.as_str() {
+        // curl -d announces a form unless told otherwise; refusing it would make the first try of every newcomer fail.
+        "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => Ok(Media::Text(Format::Json)),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Ok(Media::Text(Format::Ndjson))
+        }
+        "application/vnd.apache.arrow.stream" => Ok(Media::Arrow),
+        _ => Err(unsupported_type(text)),
+    }
+}
+
+fn unsupported_type(text: &str) -> Rejection {
+    Rejection::UnsupportedType(text.chars().take(100).collect())
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Rejection> {
@@ -146,11 +194,37 @@ pub async fn discard(body: &mut Body, headers: &HeaderMap, limit: usize) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, sink).await;
 }
 
-/// Decompresses a body to at most `limit` bytes and splits it into events. Pure; takes about 5 ns per byte.
+/// What becomes of a line of NDJSON that is no JSON text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tolerance {
+    /// The body is refused.
+    Strict,
+    /// The line is an event like the others, kept as it came but for the end of the line; the verdict on it is given
+    /// together with all others. Formats whose framing needs the whole body to be readable know no tolerance.
+    KeepLines,
+}
+
+impl From<OnInvalid> for Tolerance {
+    fn from(on_invalid: OnInvalid) -> Self {
+        match on_invalid {
+            OnInvalid::Reject => Self::Strict,
+            OnInvalid::DeadLetter => Self::KeepLines,
+        }
+    }
+}
+
+/// Decompresses a body to at most `limit` bytes and makes events of it, of at most `limit` bytes where they are not the
+/// body's own text. Pure; takes about 5 ns per byte.
 ///
 /// # Errors
-/// `400` for what is no JSON or no valid compression, `413` for what decompresses to more than `limit`.
-pub fn decode(raw: &Bytes, head: BodyHead, limit: usize) -> Result<Events, Rejection> {
+/// `400` for what is not valid in its format or compression, `413` for what becomes more than `limit`.
+pub fn decode(raw: &Bytes, head: BodyHead, limit: usize, tolerance: Tolerance) -> Result<Events, Rejection> {
     let plain = decompress::decompress(raw, head.encoding, limit)?;
-    Events::split(&plain, head.format)
+    match head.media {
+        Media::Text(format) => Events::split(&plain, format, tolerance),
+        Media::CloudEvent => cloudevents::structured(&plain, tolerance),
+        Media::CloudEventBatch => cloudevents::batched(&plain, tolerance),
+        Media::CloudEventData(attributes) => cloudevents::binary(&attributes, &plain, limit),
+        Media::Arrow => arrow::convert(&plain, limit),
+    }
 }

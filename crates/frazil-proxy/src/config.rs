@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::Uri;
 use frazil_core::limits::BODY_MAX_BYTES;
 
 /// Every limit and timeout of the proxy. What happens at each limit is said in the field's words.
@@ -40,6 +41,13 @@ pub struct ProxyConfig {
     pub poll_interval: Duration,
     /// Requests that wait for a commit at once. More: `429`.
     pub max_waiters: usize,
+    /// Requests of one gRPC stream that are read and not acknowledged. More are not read until there is room.
+    pub stream_window: u32,
+    /// How long a gRPC stream may be silent. Longer: it is closed, with a message that says so.
+    pub stream_idle_timeout: Duration,
+    /// Origins (`https://app.example.com`) whose pages may send events and ask for receipts, or `*` alone for all. None:
+    /// browsers let no page of another origin do so.
+    pub cors_allowed_origins: Vec<String>,
     /// How long a drain may take in all. Longer: what is left is cut off, and clients retry.
     pub drain_deadline: Duration,
 }
@@ -63,6 +71,9 @@ impl Default for ProxyConfig {
             wait_max: Duration::from_secs(300),
             poll_interval: Duration::from_secs(2),
             max_waiters: 10_000,
+            stream_window: 64,
+            stream_idle_timeout: Duration::from_secs(600),
+            cors_allowed_origins: Vec::new(),
             drain_deadline: Duration::from_secs(30),
         }
     }
@@ -94,6 +105,7 @@ impl ProxyConfig {
             ("max_requests", self.max_requests),
             ("tables_max", self.tables_max),
             ("max_waiters", self.max_waiters),
+            ("stream_window", self.stream_window as usize),
         ];
         if let Some((setting, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
             return fail(setting, "must be at least 1".to_owned());
@@ -112,6 +124,9 @@ impl ProxyConfig {
         if self.publish_timeout > self.publish_deadline {
             return fail("publish_timeout", "must be at most publish_deadline".to_owned());
         }
+        if let Err(message) = origins(&self.cors_allowed_origins) {
+            return fail("cors_allowed_origins", message);
+        }
         let durations = [
             ("body_timeout", self.body_timeout),
             ("header_timeout", self.header_timeout),
@@ -119,11 +134,40 @@ impl ProxyConfig {
             ("heartbeat_after", self.heartbeat_after),
             ("catalog_timeout", self.catalog_timeout),
             ("poll_interval", self.poll_interval),
+            ("stream_idle_timeout", self.stream_idle_timeout),
         ];
         match durations.into_iter().find(|(_, value)| value.is_zero()) {
             Some((setting, _)) => fail(setting, "must be longer than zero".to_owned()),
             None => Ok(()),
         }
+    }
+}
+
+/// What stands for every origin.
+pub(crate) const ANY_ORIGIN: &str = "*";
+
+fn origins(origins: &[String]) -> Result<(), String> {
+    if origins.len() > 1 && origins.iter().any(|origin| origin == ANY_ORIGIN) {
+        return Err(format!("{ANY_ORIGIN:?} allows every origin, so it stands alone"));
+    }
+    origins.iter().filter(|origin| *origin != ANY_ORIGIN).try_for_each(|origin| check_origin(origin))
+}
+
+/// An origin as browsers send it: compared as text, so anything else would never match.
+fn check_origin(origin: &str) -> Result<(), String> {
+    let fail = |why: &str| Err(format!("{origin:?} is not an origin such as \"https://app.example.com\": {why}"));
+    let Some((scheme, authority)) = origin.split_once("://") else { return fail("it has no scheme") };
+    let parsed = origin.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    let Some(uri) = parsed else { return fail("it is not a URI with a host") };
+    if authority.contains(['/', '?', '#', '@', '*']) {
+        return fail("it consists of scheme, host and perhaps a port, without a slash behind them");
+    }
+    if origin.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return fail("browsers send it in lower case");
+    }
+    match (scheme, uri.port().map(|port| port.as_str().to_owned()).as_deref()) {
+        ("https", Some("443")) | ("http", Some("80")) => fail("browsers leave out the scheme's own port"),
+        _ => Ok(()),
     }
 }
 
@@ -149,5 +193,40 @@ mod tests {
         assert_eq!(setting(|c| c.publish_deadline = Duration::from_secs(121)), "publish_deadline");
         assert_eq!(setting(|c| c.publish_timeout = Duration::from_secs(11)), "publish_timeout");
         assert_eq!(setting(|c| c.poll_interval = Duration::ZERO), "poll_interval");
+    }
+
+    #[test]
+    fn origins_are_checked() {
+        let check = |origins: &[&str]| {
+            let cors_allowed_origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+            ProxyConfig { cors_allowed_origins, ..ProxyConfig::default() }.validate()
+        };
+        for good in [
+            &["*"][..],
+            &["https://app.example.com", "http://localhost:3000"],
+            &["http://[::1]:8080", "tauri://localhost", "https://xn--bcher-kva.example"],
+        ] {
+            assert_eq!(check(good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            "",
+            "null",
+            "app.example.com",
+            "https://",
+            "https://app.example.com/",
+            "https://app.example.com/path",
+            "https://App.example.com",
+            "https://app.example.com:443",
+            "http://app.example.com:80",
+            "https://*.example.com",
+            "https://user@example.com",
+            "https://bücher.example",
+            "https://a b",
+        ] {
+            let error = check(&["https://fine.example", bad]).expect_err(bad);
+            assert_eq!(error.setting, "cors_allowed_origins");
+            assert!(error.message.contains(bad), "{error}");
+        }
+        assert!(check(&["*", "https://app.example.com"]).is_err());
     }
 }

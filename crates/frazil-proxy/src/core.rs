@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use frazil_log::Directory;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::config::ProxyConfig;
@@ -27,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     /// A latch: cancelled when the drain begins, and for good.
     pub(crate) draining: CancellationToken,
+    /// Streams of requests and connections that serve several; the server awaits them.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Core {
@@ -47,6 +50,7 @@ impl Core {
             receipts: Receipts::new(receipt_log, tables, receipt_config, receipt_metrics),
             admission: Admission::new(config.max_requests, config.max_in_flight_bytes, metrics.clone()),
             draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
             config,
             log,
             directory,

@@ -62,6 +62,17 @@ pub enum Rejection {
         /// The stream.
         stream: StreamName,
     },
+    /// No such namespace, and the stream does not create any.
+    #[error(
+        "the namespace {} of the table {table} does not exist, and the stream {stream} does not create namespaces",
+        .table.namespace().join(".")
+    )]
+    NamespaceNotFound {
+        /// The table that was to be created.
+        table: TableName,
+        /// The stream.
+        stream: StreamName,
+    },
     /// The receipt is of a shard that was deleted or made anew since.
     #[error("the receipt is of a log that no longer exists: the stream was deleted or recreated since")]
     ReceiptGone,
@@ -77,6 +88,14 @@ pub enum Rejection {
     /// The name of the table is malformed.
     #[error("{0}")]
     MalformedTable(#[from] NameError),
+    /// The stream's routing rule cannot work.
+    #[error("the routing rule of the stream {stream} cannot work: {message}")]
+    RoutingUnusable {
+        /// The stream.
+        stream: StreamName,
+        /// Why.
+        message: String,
+    },
     /// A header or a query parameter is malformed.
     #[error("{name}: {message}")]
     Malformed {
@@ -95,6 +114,17 @@ pub enum Rejection {
         /// What the parser said.
         message: String,
     },
+    /// A CloudEvent breaks the rules of CloudEvents 1.0.
+    #[error("the CloudEvent{} is invalid: {message}", .index.map(|index| format!(" {index}")).unwrap_or_default())]
+    InvalidCloudEvent {
+        /// Position in the batch, from 0.
+        index: Option<usize>,
+        /// What is wrong, beginning with the attribute or header.
+        message: String,
+    },
+    /// The body is not a valid Arrow IPC stream, or holds what has no form in JSON.
+    #[error("the body is not an Arrow IPC stream that can be taken: {0}")]
+    InvalidArrow(String),
     /// The body cannot be decompressed.
     #[error("the body is not valid {encoding}: {message}")]
     InvalidEncoding {
@@ -109,6 +139,12 @@ pub enum Rejection {
     /// Too many events in one request.
     #[error("a request holds at most {limit} events")]
     TooManyEvents {
+        /// The limit.
+        limit: usize,
+    },
+    /// The events of one request are for too many tables.
+    #[error("the events of a request go to at most {limit} tables")]
+    TooManyTables {
         /// The limit.
         limit: usize,
     },
@@ -140,7 +176,10 @@ pub enum Rejection {
         limit: usize,
     },
     /// The body has a content type that is not understood.
-    #[error("the content type {0:?} is not supported; send application/json or application/x-ndjson")]
+    #[error(
+        "the content type {0:?} is not supported; send application/json, application/x-ndjson, \
+         application/cloudevents+json, application/cloudevents-batch+json or application/vnd.apache.arrow.stream"
+    )]
     UnsupportedType(String),
     /// The body has a content encoding that is not understood.
     #[error("the content encoding {0:?} is not supported; send gzip, zstd, deflate or identity")]
@@ -209,7 +248,7 @@ impl fmt::Display for Bound {
 }
 
 /// What is wrong with one event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Verdict {
     /// Position of the event in the request, from 0.
     pub index: usize,
@@ -297,16 +336,21 @@ impl Rejection {
             Self::StreamNotFound(_) => shape(S::NOT_FOUND, "stream-not-found", "No such stream"),
             Self::CatalogNotFound { .. } => shape(S::NOT_FOUND, "catalog-not-found", "No such catalog"),
             Self::TableNotFound { .. } => shape(S::NOT_FOUND, "table-not-found", "No such table"),
+            Self::NamespaceNotFound { .. } => shape(S::NOT_FOUND, "namespace-not-found", "No such namespace"),
             Self::ReceiptGone => shape(S::NOT_FOUND, "receipt-gone", "The receipt is out of date"),
             Self::NoRoute => shape(S::NOT_FOUND, "no-route", "No such path"),
             Self::MethodNotAllowed => shape(S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
             Self::MissingTable(_) => shape(S::BAD_REQUEST, "missing-table", "No table named"),
             Self::MalformedTable(_) => shape(S::BAD_REQUEST, "malformed-table", "Malformed table name"),
+            Self::RoutingUnusable { .. } => shape(S::BAD_REQUEST, "routing-unusable", "The routing rule cannot work"),
             Self::Malformed { .. } => shape(S::BAD_REQUEST, "malformed-parameter", "Malformed parameter"),
             Self::InvalidJson { .. } => shape(S::BAD_REQUEST, "invalid-json", "Invalid JSON"),
+            Self::InvalidCloudEvent { .. } => shape(S::BAD_REQUEST, "invalid-cloud-event", "Invalid CloudEvent"),
+            Self::InvalidArrow(_) => shape(S::BAD_REQUEST, "invalid-arrow", "Invalid Arrow stream"),
             Self::InvalidEncoding { .. } => shape(S::BAD_REQUEST, "invalid-encoding", "Invalid compression"),
             Self::BodyBroken(_) => shape(S::BAD_REQUEST, "body-broken", "Incomplete body"),
             Self::TooManyEvents { .. } => shape(S::BAD_REQUEST, "too-many-events", "Too many events"),
+            Self::TooManyTables { .. } => shape(S::BAD_REQUEST, "too-many-tables", "Too many tables"),
             Self::InvalidEvents(_) => shape(S::BAD_REQUEST, "invalid-events", "Events do not fit the table"),
             Self::TableUnusable { .. } => shape(S::BAD_REQUEST, "table-unusable", "The table cannot take events"),
             Self::BodyTooLarge { .. } => shape(S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),

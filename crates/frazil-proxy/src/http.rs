@@ -2,7 +2,9 @@
 
 mod admin;
 mod answer;
+mod cors;
 mod events;
+mod openapi;
 mod receipt;
 mod wait;
 
@@ -13,36 +15,42 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Router};
 use futures::FutureExt;
 use prometheus_client::registry::Registry;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::core::Core;
 use crate::error::Rejection;
+use crate::grpc;
 use crate::metrics::RequestLabels;
 use answer::Code;
 
 /// Every route of the proxy, the administrative ones included.
 pub(crate) fn router(core: &Arc<Core>, registry: Arc<Registry>) -> Router {
-    let events = Router::new()
-        .route("/v1/streams/{stream}/events", post(events::native))
-        .route("/data-plane/{namespace}/event-stream/{stream}/ingest", post(events::iomete))
-        .route("/v1/receipts/{receipt}", get(receipt::get))
+    let events = OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(events::native))
+        .routes(routes!(events::to_table))
+        .routes(routes!(events::iomete))
+        .routes(routes!(receipt::get))
         .with_state(Arc::clone(core));
-    surround(events.merge(admin_routes(core, registry)), core)
+    let described = events.merge(admin_routes(core, registry)).routes(routes!(openapi::document));
+    let (routes, document) = described.split_for_parts();
+    let routes = routes.layer(Extension(openapi::Document::of(document))).merge(openapi::page());
+    cors::allow(surround(routes, core), &core.config.cors_allowed_origins).merge(grpc::routes(core))
 }
 
 /// The administrative routes alone, for a listener of their own.
 pub(crate) fn admin_router(core: &Arc<Core>, registry: Arc<Registry>) -> Router {
-    surround(admin_routes(core, registry), core)
+    surround(admin_routes(core, registry).into(), core)
 }
 
-fn admin_routes(core: &Arc<Core>, registry: Arc<Registry>) -> Router {
-    Router::new()
-        .route("/livez", get(admin::livez))
-        .route("/readyz", get(admin::readyz))
-        .route("/metrics", get(admin::metrics))
+fn admin_routes(core: &Arc<Core>, registry: Arc<Registry>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(admin::livez))
+        .routes(routes!(admin::readyz))
+        .routes(routes!(admin::metrics))
         .layer(Extension(registry))
         .with_state(Arc::clone(core))
 }
@@ -75,6 +83,7 @@ async fn observe(State(core): State<Arc<Core>>, request: Request, next: Next) ->
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
+    use axum::routing::get;
     use frazil_log::Directory;
     use tower::ServiceExt;
 

@@ -28,7 +28,7 @@ use crate::config::ProxyConfig;
 use crate::metrics::Metrics;
 use crate::publish::{EventLog, PublishError, Publisher, Stored};
 use pack::Pack;
-pub(crate) use pack::part_limit;
+pub(crate) use pack::{fitting, part_limit};
 
 /// First and longest pause between attempts to publish.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -50,10 +50,10 @@ pub(crate) enum StoreFailure {
     Unknown,
 }
 
-/// What waits in a lane: a section, its share of the permit, and where to answer.
+/// What waits in a lane: sections that go into one envelope, their share of the permit, and where to answer.
 #[derive(Debug)]
 struct Job {
-    section: Section,
+    sections: Vec<Section>,
     queued: Instant,
     reply: oneshot::Sender<Result<Stored, StoreFailure>>,
     _permit: Arc<Permit>,
@@ -66,10 +66,11 @@ pub(crate) struct LaneSender {
 }
 
 impl LaneSender {
-    /// Stores a section. Cancelling this future does not disturb the lane.
-    pub(crate) async fn store(&self, section: Section, permit: &Arc<Permit>) -> Result<Stored, StoreFailure> {
+    /// Stores sections in one message, which they must fit: see [`fitting`]. Cancelling this future does not disturb the
+    /// lane.
+    pub(crate) async fn store(&self, sections: Vec<Section>, permit: &Arc<Permit>) -> Result<Stored, StoreFailure> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { section, queued: Instant::now(), reply, _permit: Arc::clone(permit) };
+        let job = Job { sections, queued: Instant::now(), reply, _permit: Arc::clone(permit) };
         self.jobs.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreFailure::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreFailure::NotStored("the shard is being closed".to_owned()),

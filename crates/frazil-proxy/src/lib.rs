@@ -3,9 +3,9 @@
 //! ```text
 //!  POST /v1/streams/{stream}/events ─┐      http          decode, call, encode
 //!  POST /data-plane/…/ingest ────────┤
-//!  (gRPC later) ─────────────────────┘
+//!  gRPC Ingest, IngestStream ────────┘      grpc          the same, for messages and streams of them
 //!                    ▼
-//!   ingest   draining? ► auth ► permits ► body ► decompress ► split ► table ► validate ─┐
+//!   ingest   draining? ► auth ► permits ► body ► decompress ► split ► route ► validate ─┐
 //!            503         401    429       408    413          400     404     400       │
 //!                        403              413    415                          503       ▼
 //!                                                              lanes: which shard? key hash, or in turn
@@ -38,7 +38,8 @@
 //! - **The dedupe decision.** The proxy hashes keys and routes by them; the one writer of the shard decides, from the
 //!   log alone, so that every replay decides alike.
 //! - **Timers for packing.** While one message is being stored, the next one gathers.
-//! - **Arrow and Parquet.** Validation walks the JSON text by the same plan as the writer, without building columns.
+//! - **Parquet, and Arrow past the edge.** Validation walks the JSON text by the same plan as the writer, without building
+//!   columns. Arrow streams become JSON events where bodies are decoded (`body/arrow`), and nothing behind knows of them.
 //! - **Queues that wait.** There is one queue per lane, bounded by the permits, and no other.
 
 pub mod admission;
@@ -47,6 +48,7 @@ pub mod body;
 pub mod config;
 mod core;
 pub mod error;
+mod grpc;
 mod http;
 mod ingest;
 pub mod jetstream;

@@ -32,6 +32,9 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// A counter with the label `reason`.
+pub type ByReason = Family<ReasonLabel, Counter>;
+
 /// Every metric of the proxy. Clones share the values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -41,8 +44,10 @@ pub struct Metrics {
     pub events_accepted: Counter,
     /// NDJSON bytes of events acknowledged.
     pub bytes_accepted: Counter,
-    /// Invalid events by reason.
-    pub events_rejected: Family<ReasonLabel, Counter>,
+    /// Invalid events of refused requests, by reason.
+    pub events_rejected: ByReason,
+    /// Invalid events of accepted requests, by reason: dead letters, unless their tables are altered in time.
+    pub events_invalid: ByReason,
     /// Requests in flight.
     pub requests_in_flight: Gauge,
     /// Bytes of bodies in flight.
@@ -65,7 +70,7 @@ pub struct Metrics {
     pub lanes: Gauge,
     /// Loads of tables from catalogs by outcome.
     pub table_loads: Family<OutcomeLabel, Counter>,
-    /// Tables created by inference.
+    /// Tables created.
     pub tables_created: Counter,
     /// Requests that wait for a commit.
     pub waiters: Gauge,
@@ -80,6 +85,7 @@ impl Default for Metrics {
             events_accepted: Counter::default(),
             bytes_accepted: Counter::default(),
             events_rejected: Family::default(),
+            events_invalid: Family::default(),
             requests_in_flight: Gauge::default(),
             bytes_in_flight: Gauge::default(),
             requests_limit: Gauge::default(),
@@ -107,7 +113,8 @@ impl Metrics {
         registry.register("requests", "Answers by route, status and code", m.requests);
         registry.register("events_accepted", "Events acknowledged", m.events_accepted);
         registry.register("bytes_accepted", "NDJSON bytes of events acknowledged", m.bytes_accepted);
-        registry.register("events_rejected", "Invalid events by reason", m.events_rejected);
+        registry.register("events_rejected", "Invalid events of refused requests by reason", m.events_rejected);
+        registry.register("events_invalid", "Invalid events of accepted requests by reason", m.events_invalid);
         registry.register("in_flight_requests", "Requests in flight", m.requests_in_flight);
         registry.register("in_flight_bytes", "Bytes of bodies in flight", m.bytes_in_flight);
         registry.register("permits_requests", "Bound of the requests in flight", m.requests_limit);
@@ -119,7 +126,7 @@ impl Metrics {
         registry.register("pack_bytes", "Payload bytes per stored envelope", m.pack_bytes);
         registry.register("lanes", "Lanes that are open", m.lanes);
         registry.register("table_loads", "Loads of tables from catalogs by outcome", m.table_loads);
-        registry.register("tables_created", "Tables created by inference", m.tables_created);
+        registry.register("tables_created", "Tables created", m.tables_created);
         registry.register("waiters", "Requests that wait for a commit", m.waiters);
         registry.register("connections", "Connections open", m.connections);
         metrics

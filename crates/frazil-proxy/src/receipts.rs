@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use frazil_core::receipt::Receipt;
 use frazil_core::{Shard, TableName};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,9 @@ pub(crate) use known::Progressed;
 
 /// Shards times tables that the hub remembers. More: the one touched longest ago, with nobody waiting, is forgotten.
 const ENTRIES_MAX: usize = 10_000;
+
+/// Receipts of one request that are waited for, and so polled, at the same time. More wait for their turn.
+const WAITS_AT_ONCE: usize = 16;
 
 /// Pause before the notices are subscribed to again.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
@@ -97,28 +100,56 @@ impl Receipts {
         timeout: Duration,
         drain: &CancellationToken,
     ) -> Result<Progressed, Rejection> {
+        let progressed = self.wait_for_all(&[receipt], timeout, drain).await?;
+        Ok(progressed.first().copied().unwrap_or(Progressed::Stored))
+    }
+
+    /// The same for all receipts of one request, which take one place in the waiting room together.
+    ///
+    /// # Errors
+    /// `429` when too many wait.
+    pub(crate) async fn wait_for_all(
+        &self,
+        receipts: &[&Receipt],
+        timeout: Duration,
+        drain: &CancellationToken,
+    ) -> Result<Vec<Progressed>, Rejection> {
         let _place = self.waiters.try_acquire().map_err(|_| Rejection::Overloaded(Bound::Waiters))?;
         let _counted = Counted::new(&self.metrics);
-        let entry = self.entry(&receipt.shard, &receipt.table);
+        let mut progressed = vec![Progressed::Stored; receipts.len()];
+        // Held from the beginning, so that notices which come before an entry's turn are kept.
+        let entries: Vec<_> = receipts.iter().map(|receipt| self.entry(&receipt.shard, &receipt.table)).collect();
         let committed = async {
-            let mut known = entry.known.subscribe();
-            loop {
-                let progress = known.borrow_and_update().progress_of(receipt);
-                if progress != Progressed::Stored {
-                    return progress;
-                }
-                tokio::select! {
-                    // The sender lives in the entry, which is held here.
-                    _ = known.changed() => {}
-                    () = tokio::time::sleep(self.config.poll_interval) => self.poll_in_turn(&entry, receipt).await,
-                }
+            let waits = receipts.iter().zip(&entries).enumerate();
+            let waits = waits.map(|(at, (receipt, entry))| self.committed(entry, receipt).map(move |done| (at, done)));
+            let waits: Vec<_> = waits.collect();
+            let mut waits = futures::stream::iter(waits).buffer_unordered(WAITS_AT_ONCE);
+            while let Some((at, progress)) = waits.next().await {
+                progressed[at] = progress;
             }
         };
         tokio::select! {
             biased;
-            progress = committed => Ok(progress),
-            () = tokio::time::sleep(timeout.min(self.config.wait_max)) => Ok(Progressed::Stored),
-            () = drain.cancelled() => Ok(Progressed::Stored),
+            () = committed => {}
+            () = tokio::time::sleep(timeout.min(self.config.wait_max)) => {}
+            () = drain.cancelled() => {}
+        }
+        Ok(progressed)
+    }
+
+    /// Returns when the events of a receipt are in their table.
+    async fn committed(&self, entry: &Entry, receipt: &Receipt) -> Progressed {
+        let mut known = entry.known.subscribe();
+        loop {
+            let progress = known.borrow_and_update().progress_of(receipt);
+            if progress != Progressed::Stored {
+                return progress;
+            }
+            tokio::select! {
+                // The sender lives in the entry, which is held here.
+                _ = known.changed() => {}
+                () = tokio::time::sleep(self.config.poll_interval) => self.poll_in_turn(entry, receipt).await,
+            }
         }
     }
 

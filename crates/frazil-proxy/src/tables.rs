@@ -1,87 +1,33 @@
-//! What the proxy knows of tables: a bounded cache of compiled schemas, one load at a time per table.
+//! What the proxy knows of tables: a bounded cache of schemas and policies, one load at a time per table.
 //!
 //! A schema may be out of date: the writer decides by the table's own, so a stale one costs a dead letter and never a
 //! loss. While the catalog is down, what is known is used. It must not look into events.
 
 mod catalogs;
+mod loaded;
 pub mod memory;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use frazil_core::checkpoint::{Checkpoint, CheckpointDelta};
-use frazil_core::mapping::{MappingPolicy, Plan};
-use frazil_core::schema::Schema;
-use frazil_core::{Shard, TableName};
+use frazil_core::TableName;
+use frazil_core::policy::TablePolicy;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::config::ProxyConfig;
 use crate::metrics::Metrics;
+pub(crate) use loaded::Cached;
+use loaded::Loaded;
+pub use source::{NewTable, TableCommits, TableError, TableShape, TableSource, is_policy_property};
 
 /// How long "there is no such table" and a failed load are believed.
 const NEGATIVE_TTL: Duration = Duration::from_secs(1);
-
-/// Where tables are. Two implementations: the configured Iceberg catalogs and [`memory::MemoryTables`].
-pub trait TableSource: Debug + Send + Sync + 'static {
-    /// The catalog that two-part table names mean.
-    fn default_catalog(&self) -> &str;
-
-    /// The names of all catalogs.
-    fn known_catalogs(&self) -> Vec<String>;
-
-    /// The present schema of a table.
-    fn schema<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Schema, TableError>>;
-
-    /// Creates a table with these columns and the system columns, partitioned by the day of `__ts__`, and its
-    /// namespace if needed.
-    fn create<'a>(&'a self, table: &'a TableName, schema: Schema) -> BoxFuture<'a, Result<(), TableError>>;
-
-    /// How much of a shard the table contains.
-    fn commits<'a>(&'a self, table: &'a TableName, shard: &'a Shard)
-    -> BoxFuture<'a, Result<TableCommits, TableError>>;
-}
-
-/// How much of a shard a table contains, and by which snapshots.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableCommits {
-    /// The table's checkpoint for the shard.
-    pub checkpoint: Option<Checkpoint>,
-    /// The newest deltas of the shard in the ancestry, with the snapshots that added them, newest first.
-    pub deltas: Vec<(CheckpointDelta, i64)>,
-}
-
-/// Why a table could not be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TableError {
-    /// There is no such table.
-    #[error("there is no such table")]
-    Missing,
-    /// There is one already.
-    #[error("the table exists already")]
-    Exists,
-    /// The catalog does not allow it.
-    #[error("{0}")]
-    Forbidden(String),
-    /// The table or its definition cannot be used; trying again is in vain.
-    #[error("{0}")]
-    Unusable(String),
-    /// The catalog cannot be asked now. A table that was to be created may have been.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// A compiled schema and its age.
-#[derive(Debug, Clone)]
-pub(crate) struct Cached {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) loaded: Instant,
-}
 
 /// The cache.
 #[derive(Debug)]
@@ -105,20 +51,20 @@ struct Slot {
 enum Known {
     #[default]
     Nothing,
-    /// A schema. `not_before`: no other load is tried before then, because the last one failed.
-    Plan { cached: Cached, not_before: Option<Instant> },
-    /// No schema, and why, as of an instant.
+    /// A table. `not_before`: no other load is tried before then, because the last one failed.
+    Table { loaded: Arc<Loaded>, not_before: Option<Instant> },
+    /// No table, and why, as of an instant.
     Failed { error: TableError, at: Instant },
 }
 
 impl Known {
     /// The answer, if it is fresh enough: at most `max_age` old, or just tried again in vain.
-    fn fresh(&self, max_age: Duration) -> Option<Result<Cached, TableError>> {
+    fn fresh(&self, max_age: Duration) -> Option<Result<Arc<Loaded>, TableError>> {
         match self {
             Self::Nothing => None,
-            Self::Plan { cached, not_before } => {
-                let fresh = cached.loaded.elapsed() < max_age || not_before.is_some_and(|at| Instant::now() < at);
-                fresh.then(|| Ok(cached.clone()))
+            Self::Table { loaded, not_before } => {
+                let fresh = loaded.at().elapsed() < max_age || not_before.is_some_and(|at| Instant::now() < at);
+                fresh.then(|| Ok(Arc::clone(loaded)))
             }
             Self::Failed { error, at } => (at.elapsed() < NEGATIVE_TTL).then(|| Err(error.clone())),
         }
@@ -130,9 +76,9 @@ impl Slot {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stale_plan(&self) -> Option<Cached> {
+    fn stale(&self) -> Option<Arc<Loaded>> {
         match &*self.known() {
-            Known::Plan { cached, .. } => Some(cached.clone()),
+            Known::Table { loaded, .. } => Some(Arc::clone(loaded)),
             Known::Nothing | Known::Failed { .. } => None,
         }
     }
@@ -147,15 +93,62 @@ impl Tables {
         &self.source
     }
 
-    /// The compiled schema of a table, at most as old as configured unless the catalog is down.
-    pub(crate) async fn plan(&self, table: &TableName) -> Result<Cached, TableError> {
+    /// What a stream's policy makes of a table, which is at most as old as configured unless the catalog is down.
+    pub(crate) async fn plan(&self, table: &TableName, stream: &TablePolicy) -> Result<Cached, TableError> {
+        let loaded = self.loaded(table).await?;
+        match loaded.under(stream) {
+            // Whoever mends the table is not to wait until it is old.
+            Err(TableError::Unusable(_)) if loaded.at().elapsed() >= NEGATIVE_TTL => {
+                self.newer_plan(table, stream, NEGATIVE_TTL).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The same of a table that is loaded anew unless it is younger than `max_age`: the users may have altered it.
+    pub(crate) async fn newer_plan(
+        &self,
+        table: &TableName,
+        stream: &TablePolicy,
+        max_age: Duration,
+    ) -> Result<Cached, TableError> {
+        let slot = self.slot(table);
+        let _loading = slot.loading.lock().await;
+        self.load_unless_fresh(table, &slot, max_age).await?.under(stream)
+    }
+
+    /// Creates a table, unless somebody else does, and tells what a stream's policy makes of it.
+    pub(crate) async fn create(
+        &self,
+        table: &TableName,
+        stream: &TablePolicy,
+        new: &NewTable,
+    ) -> Result<Cached, TableError> {
+        let slot = self.slot(table);
+        let _loading = slot.loading.lock().await;
+        let known = slot.known().fresh(self.config.table_ttl);
+        if let Some(Ok(made_meanwhile)) = known {
+            return made_meanwhile.under(stream);
+        }
+        match self.in_time(self.source.create(table, new)).await {
+            Ok(()) => {
+                self.metrics.tables_created.inc();
+                tracing::info!(%table, columns = new.schema.fields.len(), "created");
+            }
+            Err(TableError::Exists) => {}
+            Err(error) => return Err(error),
+        }
+        self.load(table, &slot).await?.under(stream)
+    }
+
+    async fn loaded(&self, table: &TableName) -> Result<Arc<Loaded>, TableError> {
         let slot = self.slot(table);
         if let Some(answer) = slot.known().fresh(self.config.table_ttl) {
             return answer;
         }
         let _loading = match slot.loading.try_lock() {
             Ok(guard) => guard,
-            Err(_) => match slot.stale_plan() {
+            Err(_) => match slot.stale() {
                 // Somebody refreshes it already; one request waits for the catalog, the others do not.
                 Some(stale) => return Ok(stale),
                 None => slot.loading.lock().await,
@@ -164,37 +157,13 @@ impl Tables {
         self.load_unless_fresh(table, &slot, self.config.table_ttl).await
     }
 
-    /// The compiled schema, loaded anew unless it is younger than `max_age`: the users may have altered the table.
-    pub(crate) async fn newer_plan(&self, table: &TableName, max_age: Duration) -> Result<Cached, TableError> {
-        let slot = self.slot(table);
-        let _loading = slot.loading.lock().await;
-        self.load_unless_fresh(table, &slot, max_age).await
-    }
-
-    /// Creates a table with the columns that `columns` proposes, unless somebody else does, and gives its schema.
-    pub(crate) async fn create(
+    /// What another request has loaded while this one waited for the lock, or else a load.
+    async fn load_unless_fresh(
         &self,
         table: &TableName,
-        columns: impl FnOnce() -> Schema,
-    ) -> Result<Cached, TableError> {
-        let slot = self.slot(table);
-        let _loading = slot.loading.lock().await;
-        if let Some(Ok(made_meanwhile)) = slot.known().fresh(self.config.table_ttl) {
-            return Ok(made_meanwhile);
-        }
-        match self.in_time(self.source.create(table, columns())).await {
-            Ok(()) => {
-                self.metrics.tables_created.inc();
-                tracing::info!(%table, "created with inferred columns");
-            }
-            Err(TableError::Exists) => {}
-            Err(error) => return Err(error),
-        }
-        self.load(table, &slot).await
-    }
-
-    /// What another request has loaded while this one waited for the lock, or else a load.
-    async fn load_unless_fresh(&self, table: &TableName, slot: &Slot, max_age: Duration) -> Result<Cached, TableError> {
+        slot: &Slot,
+        max_age: Duration,
+    ) -> Result<Arc<Loaded>, TableError> {
         let fresh = slot.known().fresh(max_age);
         match fresh {
             Some(answer) => answer,
@@ -202,34 +171,28 @@ impl Tables {
         }
     }
 
-    async fn load(&self, table: &TableName, slot: &Slot) -> Result<Cached, TableError> {
-        let loaded = Instant::now();
-        let outcome = self.in_time(self.source.schema(table)).await.and_then(|schema| {
-            let plan = Plan::new(&schema, &MappingPolicy::default());
-            plan.map_err(|error| TableError::Unusable(error.to_string()))
-        });
+    async fn load(&self, table: &TableName, slot: &Slot) -> Result<Arc<Loaded>, TableError> {
+        let at = Instant::now();
+        let outcome = self.in_time(self.source.load(table)).await;
         let mut known = slot.known();
-        let (next, label) = match (outcome, &*known) {
-            (Ok(plan), _) => {
-                let cached = Cached { plan: Arc::new(plan), loaded };
-                (Known::Plan { cached, not_before: None }, "loaded")
+        let (next, label, answer) = match (outcome, &*known) {
+            (Ok(shape), _) => {
+                let loaded = Arc::new(Loaded::new(shape, at));
+                (Known::Table { loaded: Arc::clone(&loaded), not_before: None }, "loaded", Ok(loaded))
             }
-            (Err(TableError::Unavailable(message)), Known::Plan { cached, .. }) => {
+            (Err(TableError::Unavailable(message)), Known::Table { loaded, .. }) => {
                 tracing::warn!(%table, message, "the catalog is unavailable; the cached schema stays in use");
-                (Known::Plan { cached: cached.clone(), not_before: Some(Instant::now() + NEGATIVE_TTL) }, "stale")
+                let (loaded, not_before) = (Arc::clone(loaded), Some(Instant::now() + NEGATIVE_TTL));
+                (Known::Table { loaded: Arc::clone(&loaded), not_before }, "stale", Ok(loaded))
             }
             (Err(error), _) => {
                 let label = if error == TableError::Missing { "missing" } else { "failed" };
-                (Known::Failed { error, at: Instant::now() }, label)
+                (Known::Failed { error: error.clone(), at: Instant::now() }, label, Err(error))
             }
         };
         self.metrics.table_load(label);
         *known = next;
-        match &*known {
-            Known::Plan { cached, .. } => Ok(cached.clone()),
-            Known::Failed { error, .. } => Err(error.clone()),
-            Known::Nothing => Err(TableError::Missing),
-        }
+        answer
     }
 
     async fn in_time<T>(&self, work: BoxFuture<'_, Result<T, TableError>>) -> Result<T, TableError> {

@@ -1,8 +1,12 @@
-//! Do these events fit that table? The verdict before the acknowledgement.
+//! Do these events fit their tables? The verdict before the acknowledgement.
 //!
 //! Uses the very walk by which the writer makes rows, so that what is accepted here becomes a row there, as long as
-//! nobody alters the table in between.
+//! nobody alters the table in between. What becomes of a request with invalid events is the policy of the tables they are
+//! for; events without a table are under the policy of the stream.
 
+mod judge;
+mod new_table;
+mod seat;
 #[cfg(test)]
 mod tests;
 
@@ -10,16 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use frazil_core::TableName;
-use frazil_core::infer::Inference;
-use frazil_core::limits::VERDICTS_MAX;
-use frazil_core::mapping::{FieldError, NoColumn, Plan, RowMeta};
-use frazil_core::schema::Schema;
-use frazil_core::stream::{OnMissingTable, StreamDefinition};
+use frazil_core::policy::OnInvalid;
+use frazil_core::stream::StreamDefinition;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use crate::body::Events;
-use crate::error::{Rejection, Verdict, Verdicts};
-use crate::metrics::{Metrics, ReasonLabel};
-use crate::tables::{Cached, TableError, Tables};
+use crate::error::{Rejection, Verdicts};
+use crate::ingest::{Batch, Target};
+use crate::metrics::{ByReason, Metrics, ReasonLabel};
+use crate::tables::Tables;
+use judge::Judged;
+use seat::{Bench, Seat};
 
 /// A schema at least this old is loaded again before events are refused for it.
 const RECHECK_AGE: Duration = Duration::from_secs(1);
@@ -27,7 +32,11 @@ const RECHECK_AGE: Duration = Duration::from_secs(1);
 /// Work on more bytes than this leaves the threads that serve connections.
 const OFFLOAD_BYTES: usize = 256 * 1024;
 
-/// Accepts the events of one request for a table, all or none, creating the table if the stream says so.
+/// Tables of one request that catalogs are asked for at the same time. More wait for their turn.
+const TABLES_AT_ONCE: usize = 16;
+
+/// Accepts the events of one request, or refuses them all, creating tables if the stream says so. Tells where each group
+/// goes in the end, and which of the accepted events are invalid.
 ///
 /// # Errors
 /// `400` with verdicts, `404` for a missing table, and what the catalog does.
@@ -35,60 +44,85 @@ pub(crate) async fn accept(
     tables: &Tables,
     metrics: &Metrics,
     stream: &StreamDefinition,
-    table: &TableName,
-    events: &Arc<Events>,
-) -> Result<(), Rejection> {
-    let fail = |error| rejection(error, table, stream);
-    let cached = match tables.plan(table).await {
-        Err(TableError::Missing) => match stream.on_missing_table {
-            OnMissingTable::NotFound => return Err(fail(TableError::Missing)),
-            OnMissingTable::Create => create(tables, table, events).await.map_err(fail)?,
-        },
-        known => known.map_err(fail)?,
-    };
-    let mut verdicts = check(&cached.plan, events).await?;
-    if verdicts.invalid > 0 && cached.loaded.elapsed() >= RECHECK_AGE {
-        let newer = tables.newer_plan(table, RECHECK_AGE).await.map_err(fail)?;
-        if newer.loaded > cached.loaded {
-            verdicts = check(&newer.plan, events).await?;
+    batch: &Arc<Batch>,
+    targets: Vec<Target>,
+) -> Result<(Vec<Target>, Verdicts), Rejection> {
+    let bench = Bench { tables, stream, batch };
+    let groups = targets.into_iter().zip(batch.groups.iter().cloned());
+    let mut seats = each(groups.map(|(target, range)| bench.seat(target, range).boxed()).collect()).await?;
+    let mut judged = judge(batch, &seats).await?;
+    if renew(&bench, &mut seats, &judged).await? {
+        judged = judge(batch, &seats).await?;
+    }
+    refuse_rejected(metrics, stream, &seats, &judged)?;
+    if seats.iter().any(|seat| matches!(seat, Seat::Missing(_))) {
+        let all = seats.into_iter().zip(judged.valid.iter().copied());
+        let made = each(all.map(|(seat, valid)| bench.create(seat, valid, &judged.verdicts).boxed()).collect()).await;
+        seats = made.inspect_err(|rejection| {
+            if rejection.verdicts().is_some() {
+                count(&metrics.events_rejected, &judged);
+            }
+        })?;
+        // What was made may have been made by somebody else.
+        judged = judge(batch, &seats).await?;
+        refuse_rejected(metrics, stream, &seats, &judged)?;
+    }
+    count(&metrics.events_invalid, &judged);
+    Ok((seats.into_iter().map(Target::from).collect(), judged.verdicts))
+}
+
+/// What becomes of events that do not fit a table, as far as is known before they are read.
+pub(crate) async fn on_invalid(tables: &Tables, stream: &StreamDefinition, table: &TableName) -> OnInvalid {
+    match tables.plan(table, &stream.policy).await {
+        Ok(cached) => cached.policy.on_invalid,
+        // It may be made, or cannot be used: then the request is refused for that, once it is read.
+        Err(_) => new_table::policy(stream).map_or(stream.policy.on_invalid, |policy| policy.on_invalid),
+    }
+}
+
+/// Looks again at tables for which events were found invalid; tells whether there is anything new.
+async fn renew(bench: &Bench<'_>, seats: &mut [Seat], judged: &Judged) -> Result<bool, Rejection> {
+    let groups = seats.iter().zip(&judged.invalid);
+    let newer = each(groups.map(|(seat, invalid)| bench.newer(seat, *invalid > 0).boxed()).collect()).await?;
+    let mut any = false;
+    for (seat, newer) in seats.iter_mut().zip(newer) {
+        if let Some(newer) = newer {
+            (*seat, any) = (newer, true);
         }
     }
-    if verdicts.invalid == 0 {
+    Ok(any)
+}
+
+/// Refuses the request if any of its events is invalid and must not be.
+fn refuse_rejected(
+    metrics: &Metrics,
+    stream: &StreamDefinition,
+    seats: &[Seat],
+    judged: &Judged,
+) -> Result<(), Rejection> {
+    let rejects = |(seat, invalid): (&Seat, &usize)| *invalid > 0 && seat.on_invalid(stream) == OnInvalid::Reject;
+    if !seats.iter().zip(&judged.invalid).any(rejects) {
         return Ok(());
     }
-    for verdict in &verdicts.listed {
-        metrics.events_rejected.get_or_create(&ReasonLabel { reason: verdict.reason }).inc();
-    }
-    if let Some(unlisted) = u64::try_from(verdicts.invalid - verdicts.listed.len()).ok().filter(|count| *count > 0) {
-        metrics.events_rejected.get_or_create(&ReasonLabel { reason: "unlisted" }).inc_by(unlisted);
-    }
-    Err(Rejection::InvalidEvents(verdicts))
+    count(&metrics.events_rejected, judged);
+    Err(Rejection::InvalidEvents(judged.verdicts.clone()))
 }
 
-/// Creates the table from the events that can be read; the others get their verdict against the result.
-async fn create(tables: &Tables, table: &TableName, events: &Arc<Events>) -> Result<Cached, TableError> {
-    let schema = infer(events);
-    // A request without a single usable event must not leave a table behind.
-    let Some(schema) = schema else {
-        let nothing = Plan::new(&Schema::default().with_system_columns(), &Default::default());
-        let plan = nothing.map_err(|error| TableError::Unusable(error.to_string()))?;
-        return Ok(Cached { plan: Arc::new(plan), loaded: tokio::time::Instant::now() });
-    };
-    tables.create(table, || schema).await
-}
-
-/// The proposed columns, or `None` if any event is invalid by itself.
-fn infer(events: &Events) -> Option<Schema> {
-    let mut inference = Inference::default();
-    for event in events.iter() {
-        inference.observe(event).ok()?;
+fn count(metric: &ByReason, judged: &Judged) {
+    for (reason, count) in &judged.reasons {
+        metric.get_or_create(&ReasonLabel { reason }).inc_by(*count);
     }
-    Some(inference.schema())
 }
 
-async fn check(plan: &Arc<Plan>, events: &Arc<Events>) -> Result<Verdicts, Rejection> {
-    let (plan, owned) = (Arc::clone(plan), Arc::clone(events));
-    offload(events.bytes(), move || Ok(judge(&plan, &owned))).await
+/// Runs some work for each table, a bounded number at the same time, and keeps the order.
+async fn each<T>(work: Vec<BoxFuture<'_, Result<T, Rejection>>>) -> Result<Vec<T>, Rejection> {
+    futures::stream::iter(work).buffered(TABLES_AT_ONCE).try_collect().await
+}
+
+async fn judge(batch: &Arc<Batch>, seats: &[Seat]) -> Result<Judged, Rejection> {
+    let standards: Vec<_> = seats.iter().map(Seat::standard).collect();
+    let batch = Arc::clone(batch);
+    offload(batch.events.bytes(), move || Ok(judge::judge(&batch, &standards))).await
 }
 
 /// Runs computing work: small work here, large work on a thread that may block.
@@ -103,35 +137,4 @@ pub(crate) async fn offload<T: Send + 'static>(
         tracing::error!(%error, "a computation panicked");
         Err(Rejection::Internal)
     })
-}
-
-fn judge(plan: &Plan, events: &Events) -> Verdicts {
-    let meta = RowMeta { id: "", ts_micros: 0, write_id: "" };
-    let mut verdicts = Verdicts { events: events.len(), ..Verdicts::default() };
-    for (index, event) in events.iter().enumerate() {
-        if let Err(error) = plan.row(event, &meta, &mut NoColumn) {
-            verdicts.invalid += 1;
-            if verdicts.listed.len() < VERDICTS_MAX {
-                verdicts.listed.push(verdict(index, error));
-            }
-        }
-    }
-    verdicts
-}
-
-fn verdict(index: usize, error: FieldError) -> Verdict {
-    let message = error.to_string();
-    Verdict { index, field: error.field, reason: error.reason.code(), message, got: error.got }
-}
-
-fn rejection(error: TableError, table: &TableName, stream: &StreamDefinition) -> Rejection {
-    let table = table.clone();
-    match error {
-        TableError::Missing => Rejection::TableNotFound { table, stream: stream.name.clone() },
-        TableError::Forbidden(message) => Rejection::CatalogForbids { table, message },
-        TableError::Unusable(message) => Rejection::TableUnusable { table, message },
-        // It existed a moment ago and does not now: somebody is at work on it.
-        TableError::Exists => Rejection::CatalogUnavailable { table, message: "the table is changing".to_owned() },
-        TableError::Unavailable(message) => Rejection::CatalogUnavailable { table, message },
-    }
 }

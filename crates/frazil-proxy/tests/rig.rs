@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use frazil_core::checkpoint::Incarnation;
+use frazil_core::mapping::MappingPolicy;
+use frazil_core::policy::{OnInvalid, TablePolicy};
 use frazil_core::receipt::Receipt;
+use frazil_core::routing::Routing;
 use frazil_core::schema::{Field, Schema, Type};
 use frazil_core::stream::{CommitNotice, OnMissingTable, StreamDefinition};
 use frazil_core::token::{Pattern, Token, TokenRecord};
@@ -28,8 +31,11 @@ pub(crate) struct Rig {
     pub(crate) server: JoinSet<Result<(), DrainTimeout>>,
 }
 
-/// Streams: `sales` (one shard, default table `lake.web.clicks`), `open` (creates tables, three shards), `hidden`.
-/// Tokens: [`token`] for `sales` and `open` and the tables of `lake.web`; [`expired`].
+/// Streams: `sales` (one shard, default table `lake.web.clicks`), `open` (creates tables, three shards), `hidden`;
+/// `routed` (by the field `type` into some tables of `lake.web`), `letters` (default table `lake.web.clicks`, takes
+/// invalid events), `mixed` (both of these, creates tables), `folded` (routed, without regard to case), `anywhere` (routed
+/// by `namespace` and `type`).
+/// Tokens: [`token`] for all but `hidden` and for the tables of `lake.web`; [`expired`].
 /// Table: `lake.web.clicks` (id long required, name string, price double; system columns).
 impl Rig {
     pub(crate) async fn start() -> Self {
@@ -118,7 +124,36 @@ fn streams() -> Vec<StreamDefinition> {
         StreamDefinition { default_table: Some(clicks()), ..named("sales") },
         StreamDefinition { on_missing_table: OnMissingTable::Create, shards: 3, ..named("open") },
         named("hidden"),
+        StreamDefinition { routing: Some(by_type()), ..named("routed") },
+        StreamDefinition {
+            routing: Some(Routing { table: "{namespace}.{type}".to_owned(), allow: Vec::new(), fallback: None }),
+            ..named("anywhere")
+        },
+        StreamDefinition { default_table: Some(clicks()), policy: taking_invalid(), ..named("letters") },
+        StreamDefinition {
+            routing: Some(by_type()),
+            policy: taking_invalid(),
+            on_missing_table: OnMissingTable::Create,
+            ..named("mixed")
+        },
+        StreamDefinition {
+            routing: Some(Routing { table: "WEB.{type}".to_owned(), allow: Vec::new(), fallback: Some(clicks()) }),
+            policy: TablePolicy {
+                mapping: MappingPolicy { case_insensitive: true, ..MappingPolicy::default() },
+                ..TablePolicy::default()
+            },
+            ..named("folded")
+        },
     ]
+}
+
+fn by_type() -> Routing {
+    let allow = ["lake.web.c*", "lake.web.t*", "lake.web.new*"].map(|pattern| Pattern(pattern.to_owned())).to_vec();
+    Routing { table: "web.{type}".to_owned(), allow, fallback: None }
+}
+
+fn taking_invalid() -> TablePolicy {
+    TablePolicy { on_invalid: OnInvalid::DeadLetter, ..TablePolicy::default() }
 }
 
 fn token_of(id: u8) -> Token {
@@ -139,7 +174,7 @@ fn record(token: &Token, expires: Option<i64>) -> TokenRecord {
         id: token.id().to_owned(),
         name: "test".to_owned(),
         hash: token.hash(),
-        streams: patterns(&["sales", "open", "gone"]),
+        streams: patterns(&["sales", "open", "gone", "routed", "letters", "mixed", "folded", "anywhere"]),
         tables: patterns(&["lake.web.*", "elsewhere.*"]),
         created: 0,
         expires,
@@ -178,4 +213,12 @@ pub(crate) async fn accepted(response: Response, events: u64) -> (Value, Receipt
     let receipt: Receipt = header.expect("a receipt").parse().expect("a receipt");
     assert_eq!(receipt.incarnation, Incarnation(1));
     (body, receipt)
+}
+
+/// The body of an accepted request, however many tables it is for.
+pub(crate) async fn success(response: Response) -> Value {
+    let status = response.status();
+    let text = response.text().await.expect("a body");
+    assert_eq!(status, StatusCode::OK, "{text}");
+    serde_json::from_str(&text).expect("JSON")
 }

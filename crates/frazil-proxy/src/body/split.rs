@@ -1,7 +1,8 @@
 //! Splitting a body into events, each one line of NDJSON.
 //!
 //! Line feeds and carriage returns inside an element are whitespace (a JSON string cannot contain them), so they become
-//! spaces. Elements that are no objects stay events here: the verdict on them is given together with all others.
+//! spaces. Elements that are no objects stay events here: the verdict on them is given together with all others. So do,
+//! where the body is split tolerantly, lines of NDJSON that are no JSON.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use frazil_core::limits::EVENTS_PER_REQUEST_MAX;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Format;
+use super::{Format, Tolerance};
 use crate::error::Rejection;
 
 /// The events of one request as NDJSON: every event is one line, ended by a line feed.
@@ -38,7 +39,10 @@ impl Events {
     ///
     /// # Errors
     /// `400` with the position for what is not JSON, and for more than [`EVENTS_PER_REQUEST_MAX`] events.
-    pub fn split(body: &[u8], format: Format) -> Result<Self, Rejection> {
+    pub fn split(body: &[u8], format: Format, tolerance: Tolerance) -> Result<Self, Rejection> {
+        if (format, tolerance) == (Format::Ndjson, Tolerance::KeepLines) {
+            return Self::keep_lines(body);
+        }
         let text = std::str::from_utf8(body).map_err(|error| {
             let (line, column) = position(body, error.valid_up_to());
             Rejection::InvalidJson { line, column, message: "the body is not valid UTF-8".to_owned() }
@@ -52,6 +56,35 @@ impl Events {
             Format::Json => lines.split_values(text)?,
         }
         Ok(Self { ndjson: lines.ndjson.into(), ends: lines.ends })
+    }
+
+    /// Events that are lines already, each ended by a line feed just before the offset in `ends`.
+    pub(super) fn from_lines(ndjson: Vec<u8>, ends: Vec<usize>) -> Self {
+        Self { ndjson: ndjson.into(), ends }
+    }
+
+    /// Splits at line feeds whatever the lines are.
+    fn keep_lines(body: &[u8]) -> Result<Self, Rejection> {
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+        let mut lines = Lines { ndjson: Vec::with_capacity(body.len() + 1), ends: Vec::new() };
+        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            match serde_json::from_slice::<&RawValue>(line) {
+                Ok(event) => lines.push(event.get())?,
+                Err(_) => lines.push_raw(line.strip_suffix(b"\r").unwrap_or(line))?,
+            }
+        }
+        Ok(Self { ndjson: lines.ndjson.into(), ends: lines.ends })
+    }
+
+    /// The same events in another order: the one at `order[n]` becomes the n-th.
+    pub fn reordered(&self, order: &[u32]) -> Self {
+        let mut ndjson = Vec::with_capacity(self.ndjson.len());
+        let mut ends = Vec::with_capacity(order.len());
+        for index in order {
+            ndjson.extend_from_slice(&self.ndjson[self.line(*index as usize)]);
+            ends.push(ndjson.len());
+        }
+        Self { ndjson: ndjson.into(), ends }
     }
 
     /// Number of events.
@@ -71,7 +104,12 @@ impl Events {
 
     /// The events in order, without line feeds.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|index| &self.ndjson[self.line(index).start..self.ends[index] - 1])
+        self.range(0..self.len())
+    }
+
+    /// Some consecutive events in order, without line feeds.
+    pub fn range(&self, events: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        events.map(|index| &self.ndjson[self.line(index).start..self.ends[index] - 1])
     }
 
     fn line(&self, index: usize) -> Range<usize> {
@@ -79,14 +117,14 @@ impl Events {
         start..self.ends[index]
     }
 
-    /// The events in parts of at most `limit` bytes, cut between events.
+    /// Consecutive events in parts of at most `limit` bytes, cut between events.
     ///
     /// # Errors
     /// `413` for the first event that is larger than `limit` by itself.
-    pub fn parts(&self, limit: usize) -> Result<Vec<Part>, Rejection> {
+    pub fn parts(&self, events: Range<usize>, limit: usize) -> Result<Vec<Part>, Rejection> {
         let mut parts = Vec::new();
-        let mut from = 0;
-        for index in 0..self.len() {
+        let mut from = events.start;
+        for index in events.clone() {
             let line = self.line(index);
             if line.len() > limit {
                 return Err(Rejection::EventTooLarge { index, bytes: line.len() - 1, limit: limit - 1 });
@@ -96,8 +134,8 @@ impl Events {
                 from = index;
             }
         }
-        if from < self.len() {
-            parts.push(self.part(from..self.len()));
+        if from < events.end {
+            parts.push(self.part(from..events.end));
         }
         Ok(parts)
     }
@@ -120,16 +158,23 @@ const TOO_MANY: &str = "too many events";
 
 impl Lines {
     fn push(&mut self, event: &str) -> Result<(), Rejection> {
-        if self.ends.len() == EVENTS_PER_REQUEST_MAX {
-            return Err(Rejection::TooManyEvents { limit: EVENTS_PER_REQUEST_MAX });
-        }
         let start = self.ndjson.len();
-        self.ndjson.extend_from_slice(event.as_bytes());
-        for byte in &mut self.ndjson[start..] {
+        self.push_raw(event.as_bytes())?;
+        let end = self.ndjson.len() - 1;
+        for byte in &mut self.ndjson[start..end] {
             if matches!(*byte, b'\n' | b'\r') {
                 *byte = b' ';
             }
         }
+        Ok(())
+    }
+
+    /// Adds what has no line feed.
+    fn push_raw(&mut self, line: &[u8]) -> Result<(), Rejection> {
+        if self.ends.len() == EVENTS_PER_REQUEST_MAX {
+            return Err(Rejection::TooManyEvents { limit: EVENTS_PER_REQUEST_MAX });
+        }
+        self.ndjson.extend_from_slice(line);
         self.ndjson.push(b'\n');
         self.ends.push(self.ndjson.len());
         Ok(())

@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::*;
 
 fn split(body: &str, format: Format) -> Vec<String> {
-    let events = Events::split(body.as_bytes(), format).unwrap_or_else(|error| panic!("{body:?}: {error}"));
+    let events =
+        Events::split(body.as_bytes(), format, Tolerance::Strict).unwrap_or_else(|error| panic!("{body:?}: {error}"));
     events.iter().map(|line| String::from_utf8(line.to_vec()).expect("UTF-8")).collect()
 }
 
 fn refused(body: &[u8], format: Format) -> (usize, usize, String) {
-    match Events::split(body, format) {
+    match Events::split(body, format, Tolerance::Strict) {
         Err(Rejection::InvalidJson { line, column, message }) => (line, column, message),
         other => panic!("{body:?} gave {other:?}"),
     }
@@ -72,25 +73,54 @@ fn refusals_tell_the_position() {
 fn the_number_of_events_is_bounded() {
     use frazil_core::limits::EVENTS_PER_REQUEST_MAX as MAX;
     let array = |count: usize| format!("[{}]", vec!["0"; count].join(","));
-    assert_eq!(Events::split(array(MAX).as_bytes(), Format::Json).expect("at the limit").len(), MAX);
+    assert_eq!(Events::split(array(MAX).as_bytes(), Format::Json, Tolerance::Strict).expect("at the limit").len(), MAX);
     for (body, format) in [(array(MAX + 1), Format::Json), ("1\n".repeat(MAX + 1), Format::Ndjson)] {
-        assert!(matches!(Events::split(body.as_bytes(), format), Err(Rejection::TooManyEvents { .. })));
+        assert!(matches!(
+            Events::split(body.as_bytes(), format, Tolerance::Strict),
+            Err(Rejection::TooManyEvents { .. })
+        ));
     }
 }
 
 #[test]
 fn a_part_ends_between_events() {
-    let events = Events::split(b"[{},{\"a\":1},{},{}]", Format::Json).expect("valid");
+    let events = Events::split(b"[{},{\"a\":1},{},{}]", Format::Json, Tolerance::Strict).expect("valid");
     let parts = |limit| {
-        let parts = events.parts(limit).expect("fits");
+        let parts = events.parts(0..events.len(), limit).expect("fits");
         parts.iter().map(|p| (p.first, p.count, p.ndjson.len())).collect::<Vec<_>>()
     };
     assert_eq!(parts(100), [(0, 4, 17)]);
     assert_eq!(parts(17), [(0, 4, 17)]);
     assert_eq!(parts(16), [(0, 3, 14), (3, 1, 3)]);
     assert_eq!(parts(8), [(0, 1, 3), (1, 1, 8), (2, 2, 6)]);
-    assert!(matches!(events.parts(7), Err(Rejection::EventTooLarge { index: 1, bytes: 7, limit: 6 })));
-    assert_eq!(Events::default().parts(1).expect("none"), []);
+    assert!(matches!(events.parts(0..4, 7), Err(Rejection::EventTooLarge { index: 1, bytes: 7, limit: 6 })));
+    assert_eq!(Events::default().parts(0..0, 1).expect("none"), []);
+}
+
+#[test]
+fn tolerant_splitting_keeps_lines_as_they_are() {
+    let body = b"\xef\xbb\xbf {\"a\" : 1} \r\nnot\rJSON\r\n\n \t\r\n{\"a\":\xff}\n{}{}\n[1]\n{\"a\":";
+    let events = Events::split(body, Format::Ndjson, Tolerance::KeepLines).expect("lines");
+    let lines: Vec<&[u8]> = events.iter().collect();
+    let expected: [&[u8]; 6] = [b"{\"a\" : 1}", b"not\rJSON", b"{\"a\":\xff}", b"{}{}", b"[1]", b"{\"a\":"];
+    assert_eq!(lines, expected);
+    for json in ["[{},", "{} {}", "{\"a\":}"] {
+        let refused = Events::split(json.as_bytes(), Format::Json, Tolerance::KeepLines);
+        assert!(matches!(refused, Err(Rejection::InvalidJson { .. })), "only lines can be told apart: {json}");
+    }
+    let many = "x\n".repeat(frazil_core::limits::EVENTS_PER_REQUEST_MAX + 1);
+    let refused = Events::split(many.as_bytes(), Format::Ndjson, Tolerance::KeepLines);
+    assert!(matches!(refused, Err(Rejection::TooManyEvents { .. })));
+}
+
+#[test]
+fn events_can_be_put_in_another_order() {
+    let events = Events::split(b"[0,11,222]", Format::Json, Tolerance::Strict).expect("valid");
+    let reordered = events.reordered(&[2, 0, 1]);
+    assert_eq!(reordered.iter().collect::<Vec<_>>(), [b"222".as_slice(), b"0", b"11"]);
+    assert_eq!(reordered.range(1..2).collect::<Vec<_>>(), [b"0".as_slice()]);
+    let parts = reordered.parts(1..3, 3).expect("fit");
+    assert_eq!(parts.iter().map(|part| (part.first, part.count)).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
 }
 
 fn head(pairs: &[(&'static str, &'static str)]) -> Result<BodyHead, Rejection> {
@@ -103,10 +133,10 @@ fn head(pairs: &[(&'static str, &'static str)]) -> Result<BodyHead, Rejection> {
 
 #[test]
 fn headers() {
-    let plain = BodyHead { format: Format::Json, encoding: Encoding::Identity, length: None };
+    let plain = BodyHead { media: Media::Text(Format::Json), encoding: Encoding::Identity, length: None };
     assert_eq!(head(&[]).expect("json"), plain);
     assert_eq!(head(&[("content-type", "Application/JSON; charset=utf-8")]).expect("json"), plain);
-    assert_eq!(head(&[("content-type", "application/jsonl")]).expect("lines").format, Format::Ndjson);
+    assert_eq!(head(&[("content-type", "application/jsonl")]).expect("lines").media, Media::Text(Format::Ndjson));
     assert_eq!(head(&[("content-encoding", "GZIP")]).expect("gzip").encoding, Encoding::Gzip);
     assert!(matches!(head(&[("content-type", "text/csv")]), Err(Rejection::UnsupportedType(_))));
     assert!(matches!(head(&[("content-encoding", "br")]), Err(Rejection::UnsupportedEncoding(_))));
@@ -124,46 +154,53 @@ fn reservations_trust_only_what_cannot_grow() {
     assert_eq!(reserve(&[("content-length", "10"), ("content-encoding", "zstd")]), 1000);
 }
 
-fn gzip(plain: &[u8]) -> Bytes {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(plain).expect("into memory");
-    encoder.finish().expect("into memory").into()
+#[test]
+fn cloud_events_and_arrow_are_told_by_the_headers() {
+    let attributes = [("ce-id", "1"), ("ce-type", "t"), ("ce-source", "s"), ("ce-specversion", "1.0")];
+    let with = |content_type: &'static str| head(&[&attributes[..], &[("content-type", content_type)]].concat());
+    for (content_type, media) in [
+        ("application/cloudevents+json", Media::CloudEvent),
+        ("Application/CloudEvents+JSON; charset=UTF-8", Media::CloudEvent),
+        ("application/cloudevents-batch+json", Media::CloudEventBatch),
+        ("application/vnd.apache.arrow.stream", Media::Arrow),
+    ] {
+        assert_eq!(head(&[("content-type", content_type)]).expect("valid").media, media);
+    }
+    // The content type of a whole event wins over the mark of binary mode.
+    assert_eq!(with("application/cloudevents+json").expect("structured").media, Media::CloudEvent);
+    for content_type in ["application/json", "text/csv", "application/vnd.apache.arrow.stream"] {
+        assert!(matches!(with(content_type).expect("binary").media, Media::CloudEventData(_)), "{content_type}");
+    }
+    assert!(matches!(head(&attributes).expect("binary").media, Media::CloudEventData(_)));
+    for other in ["application/cloudevents", "application/cloudevents+avro", "application/cloudevents-batch+protobuf"] {
+        assert!(matches!(with(other), Err(Rejection::UnsupportedType(_))), "{other}");
+    }
+    assert!(matches!(head(&[("ce-specversion", "1.0")]), Err(Rejection::InvalidCloudEvent { .. })));
+    // What may grow reserves the limit.
+    let sized = |content_type| head(&[("content-length", "10"), ("content-type", content_type)]).expect("valid");
+    assert_eq!(sized("application/cloudevents+json").reservation(1000), 10);
+    assert_eq!(sized("application/vnd.apache.arrow.stream").reservation(1000), 1000);
 }
-
-fn deflate(plain: &[u8]) -> Bytes {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(plain).expect("into memory");
-    encoder.finish().expect("into memory").into()
-}
-
-fn zstd(plain: &[u8]) -> Bytes {
-    zstd::encode_all(plain, 3).expect("into memory").into()
-}
-
-/// A compressor with its encoding.
-type Compressor = (Encoding, fn(&[u8]) -> Bytes);
-
-const COMPRESSORS: [Compressor; 3] = [(Encoding::Gzip, gzip), (Encoding::Deflate, deflate), (Encoding::Zstd, zstd)];
 
 #[test]
-fn compressed_bodies_and_bombs() {
-    for (encoding, compress) in COMPRESSORS {
-        let head = BodyHead { format: Format::Json, encoding, length: None };
-        let exact = format!("{{\"a\":\"{}\"}}", "x".repeat(92));
-        assert_eq!(decode(&compress(exact.as_bytes()), head, 100).expect("at the limit").len(), 1);
-        let above = compress(format!(" {exact}").as_bytes());
-        assert!(matches!(decode(&above, head, 100), Err(Rejection::BodyTooLarge { limit: 100 })));
-        let bomb = compress(&vec![b' '; 200 << 20]);
-        assert!(bomb.len() < 1 << 20, "{encoding:?}");
-        assert!(matches!(decode(&bomb, head, 5_000_000), Err(Rejection::BodyTooLarge { .. })));
-        let whole = compress(exact.as_bytes());
-        let broken = whole.slice(..whole.len() - 6);
-        assert!(matches!(decode(&broken, head, 100), Err(Rejection::InvalidEncoding { .. })), "{encoding:?}");
-        let garbage = Bytes::from_static(b"this is not compressed");
-        assert!(matches!(decode(&garbage, head, 100), Err(Rejection::InvalidEncoding { .. })), "{encoding:?}");
+fn every_format_may_be_compressed() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let event = r#"{"specversion":"1.0","id":"1","source":"s","type":"t","data":{"n":1.0}}"#;
+    encoder.write_all(event.as_bytes()).expect("into memory");
+    let body = Bytes::from(encoder.finish().expect("into memory"));
+    let decoded = |content_type, limit| {
+        let head = head(&[("content-encoding", "gzip"), ("content-type", content_type)]).expect("valid");
+        decode(&body, head, limit, Tolerance::Strict)
+    };
+    for content_type in ["application/json", "application/x-ndjson", "application/cloudevents+json"] {
+        let events = decoded(content_type, event.len()).expect("at the limit");
+        assert_eq!(events.iter().collect::<Vec<_>>(), [event.as_bytes()]);
+        assert!(matches!(decoded(content_type, event.len() - 1), Err(Rejection::BodyTooLarge { .. })));
     }
-    let head = BodyHead { format: Format::Json, encoding: Encoding::Identity, length: None };
-    assert!(matches!(decode(&Bytes::from_static(b"[{}]  "), head, 5), Err(Rejection::BodyTooLarge { .. })));
+    let refused = decoded("application/vnd.apache.arrow.stream", 1000);
+    assert!(matches!(refused, Err(Rejection::InvalidArrow(_))), "{refused:?}");
+    let plain = decode(&Bytes::from_static(b"[{}]  "), head(&[]).expect("json"), 5, Tolerance::Strict);
+    assert!(matches!(plain, Err(Rejection::BodyTooLarge { limit: 5 })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,7 +241,7 @@ proptest! {
     fn arrays(elements in prop::collection::vec(any_json(), 0..8), pretty: bool) {
         let array = Value::from(elements.clone());
         let body = if pretty { serde_json::to_vec_pretty(&array) } else { serde_json::to_vec(&array) }.expect("plain");
-        let events = Events::split(&body, Format::Json).expect("valid");
+        let events = Events::split(&body, Format::Json, Tolerance::Strict).expect("valid");
         prop_assert_eq!(values(&events), elements);
         prop_assert!(events.iter().all(|line| !line.contains(&b'\n')));
     }
@@ -214,10 +251,10 @@ proptest! {
     fn lines(elements in prop::collection::vec(any_json(), 1..8), crlf: bool) {
         let end = if crlf { "\r\n" } else { "\n" };
         let body: String = elements.iter().map(|element| format!("{element}{end}")).collect();
-        let lines = Events::split(body.as_bytes(), Format::Ndjson).expect("valid");
+        let lines = Events::split(body.as_bytes(), Format::Ndjson, Tolerance::Strict).expect("valid");
         prop_assert_eq!(values(&lines), elements.clone());
         if !elements[0].is_array() {
-            let json = Events::split(body.as_bytes(), Format::Json).expect("valid");
+            let json = Events::split(body.as_bytes(), Format::Json, Tolerance::Strict).expect("valid");
             prop_assert_eq!(values(&json), elements);
         }
     }
@@ -226,8 +263,8 @@ proptest! {
     #[test]
     fn parts(sizes in prop::collection::vec(1usize..40, 0..30), limit in 45usize..200) {
         let body: String = sizes.iter().map(|size| format!("\"{}\"\n", "x".repeat(*size))).collect();
-        let events = Events::split(body.as_bytes(), Format::Ndjson).expect("valid");
-        let parts = events.parts(limit).expect("every event fits");
+        let events = Events::split(body.as_bytes(), Format::Ndjson, Tolerance::Strict).expect("valid");
+        let parts = events.parts(0..events.len(), limit).expect("every event fits");
         let mut next = 0;
         let mut joined = Vec::new();
         for part in &parts {
@@ -240,10 +277,14 @@ proptest! {
         prop_assert_eq!(joined, body.into_bytes());
     }
 
-    /// 5. No bytes make the splitter panic.
+    /// 5. No bytes make the splitter panic. 6. Tolerantly, every line that is not blank is an event, and every event one line.
     #[test]
     fn any_bytes(body: Vec<u8>, ndjson: bool) {
         let format = if ndjson { Format::Ndjson } else { Format::Json };
-        let _ = Events::split(&body, format);
+        let _ = Events::split(&body, format, Tolerance::Strict);
+        let kept = Events::split(&body, Format::Ndjson, Tolerance::KeepLines).expect("few lines");
+        let lines = body.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty());
+        prop_assert_eq!(kept.len(), lines.count());
+        prop_assert!(kept.iter().all(|line| !line.contains(&b'\n')));
     }
 }

@@ -5,6 +5,7 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{Rejection, Verdict};
 use crate::ingest::Accepted;
@@ -17,17 +18,23 @@ pub(super) struct Code(pub(super) &'static str);
 /// Header with the receipt of an accepted request.
 pub(super) const RECEIPT_HEADER: HeaderName = HeaderName::from_static("frazil-receipt");
 
-#[derive(Serialize)]
-struct Problem<'r> {
+/// Why a request was refused (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem<'r> {
+    /// Names the kind of refusal, `urn:frazil:problem:…`; stable.
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,
     status: u16,
     detail: String,
     code: &'static str,
+    /// The events at fault, at most 100.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Verdict>>, nullable = false)]
     errors: Option<&'r [Verdict]>,
+    /// Number of events at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     invalid: Option<usize>,
     /// A refused request is refused as a whole.
     accepted: usize,
@@ -66,21 +73,47 @@ impl IntoResponse for Rejection {
 }
 
 /// Body of a successful answer.
-#[derive(Debug, Serialize)]
-struct Success {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Success<'a> {
     /// IOMETE's word, in its dialect only.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     accepted: usize,
+    /// How many of them become dead letters; only if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invalid: Option<usize>,
+    /// What is wrong with them, at most 100.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<Verdict>, required = false)]
+    errors: &'a [Verdict],
+    /// Only if all events are for one table.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
+    /// Only if they are for several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    tables: Vec<TableSuccess>,
     #[serde(flatten)]
+    #[schema(value_type = State)]
+    state: Option<State>,
+}
+
+/// What became of the events of one table.
+#[derive(Debug, Serialize, ToSchema)]
+struct TableSuccess {
+    table: String,
+    accepted: usize,
+    receipt: String,
+    #[serde(flatten)]
+    #[schema(value_type = State)]
     state: Option<State>,
 }
 
 /// How far events have come, as JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct State {
+    /// `stored` or `committed`.
+    #[schema(required = false, pattern = "^(stored|committed)$")]
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_id: Option<i64>,
@@ -96,13 +129,33 @@ impl From<Progressed> for State {
 }
 
 /// The answer to accepted events.
-pub(super) fn accepted(accepted: Accepted, code: Option<&'static str>) -> Response {
-    let receipt = accepted.receipt.map(|receipt| receipt.to_string());
+pub(super) fn accepted(accepted: &Accepted, code: Option<&'static str>) -> Response {
+    let receipt = accepted.receipt().map(ToString::to_string);
     let mut headers = HeaderMap::new();
     // A receipt is URL-safe base64, so it always is a header value.
     if let Some(value) = receipt.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
         headers.insert(RECEIPT_HEADER, value);
     }
-    let state = accepted.progressed.map(State::from);
-    (headers, Json(Success { code, accepted: accepted.events, receipt, state })).into_response()
+    let tables = if accepted.tables.len() > 1 { tables(accepted) } else { Vec::new() };
+    let success = Success {
+        code,
+        accepted: accepted.events,
+        invalid: Some(accepted.invalid).filter(|invalid| *invalid > 0),
+        errors: &accepted.errors,
+        receipt,
+        tables,
+        state: accepted.state().map(State::from),
+    };
+    (headers, Json(success)).into_response()
+}
+
+fn tables(accepted: &Accepted) -> Vec<TableSuccess> {
+    let progressed = |at: usize| accepted.progressed.as_ref().and_then(|all| all.get(at)).copied();
+    let all = accepted.tables.iter().enumerate().map(|(at, stored)| TableSuccess {
+        table: stored.receipt.table.to_string(),
+        accepted: stored.events,
+        receipt: stored.receipt.to_string(),
+        state: progressed(at).map(State::from),
+    });
+    all.collect()
 }

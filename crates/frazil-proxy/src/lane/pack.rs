@@ -1,7 +1,8 @@
 //! What goes into one envelope: as much as is queued, within the bounds of a message. Pure.
 
-use frazil_core::TableName;
-use frazil_core::envelope::{ContinuityFields, EncodedEnvelope, EnvelopeBuilder, section_bytes};
+use frazil_core::envelope::{
+    ContinuityFields, EncodedEnvelope, EnvelopeBuilder, Section, SectionHeader, header_bytes, section_bytes,
+};
 use frazil_core::limits::PACK_TARGET_BYTES;
 
 use super::{Job, StoreFailure};
@@ -17,19 +18,27 @@ const HEADER_BYTES: usize = 512;
 /// Bytes that one key takes in the message headers: 32 digits, two numbers and separators.
 const KEY_BYTES: usize = 56;
 
-/// Bytes that a section's header line takes besides the table name written twice, see [`section_bytes`].
-const SECTION_BYTES: usize = 200;
+/// Most bytes of events for a section with such a header that fit one message of `max_message` bytes.
+pub(crate) fn part_limit(max_message: usize, header: &SectionHeader) -> usize {
+    max_message.saturating_sub(HEADER_BYTES + KEY_BYTES + header_bytes(header)).max(1)
+}
 
-/// Largest part of a request that fits one message of `max_message` bytes.
-pub(crate) fn part_limit(max_message: usize, table: &TableName) -> usize {
-    let overhead = HEADER_BYTES + KEY_BYTES + SECTION_BYTES + table.to_string().len() * 2;
-    max_message.saturating_sub(overhead).max(1)
+/// How many of the first sections fit one message of `max_message` bytes: at least one, which is not larger than
+/// [`part_limit`].
+pub(crate) fn fitting(sections: &[Section], max_message: usize) -> usize {
+    let mut bytes = HEADER_BYTES;
+    let fits = |section: &&Section| {
+        bytes += cost(section);
+        bytes <= max_message
+    };
+    sections.iter().take(SECTIONS_MAX).take_while(fits).count().max(1)
 }
 
 /// The jobs of one envelope. No jobs make a heartbeat.
 #[derive(Debug)]
 pub(super) struct Pack {
     jobs: Vec<Job>,
+    sections: usize,
     bytes: usize,
     limit: usize,
 }
@@ -37,13 +46,14 @@ pub(super) struct Pack {
 impl Pack {
     /// A pack that only says "I am here, and this is how far I was acknowledged".
     pub(super) fn heartbeat() -> Self {
-        Self { jobs: Vec::new(), bytes: 0, limit: 0 }
+        Self { jobs: Vec::new(), sections: 0, bytes: 0, limit: 0 }
     }
 
     /// A pack with a first job, which fits any message because requests are split accordingly.
     pub(super) fn new(first: Job, max_message: usize) -> Self {
         Self {
-            bytes: cost(&first),
+            bytes: first.sections.iter().map(cost).sum(),
+            sections: first.sections.len(),
             jobs: vec![first],
             limit: PACK_TARGET_BYTES.min(max_message.saturating_sub(HEADER_BYTES)),
         }
@@ -51,11 +61,12 @@ impl Pack {
 
     /// Adds a job, or gives it back when it does not fit.
     pub(super) fn add(&mut self, job: Job) -> Option<Job> {
-        let bytes = self.bytes + cost(&job);
-        if bytes > self.limit || self.jobs.len() == SECTIONS_MAX {
+        let bytes = self.bytes + job.sections.iter().map(cost).sum::<usize>();
+        let sections = self.sections + job.sections.len();
+        if bytes > self.limit || sections > SECTIONS_MAX {
             return Some(job);
         }
-        self.bytes = bytes;
+        (self.bytes, self.sections) = (bytes, sections);
         self.jobs.push(job);
         None
     }
@@ -63,8 +74,8 @@ impl Pack {
     /// The message to publish.
     pub(super) fn seal(&self, continuity: ContinuityFields) -> EncodedEnvelope {
         let mut builder = EnvelopeBuilder::new();
-        for job in &self.jobs {
-            builder.push(&job.section);
+        for section in self.jobs.iter().flat_map(|job| &job.sections) {
+            builder.push(section);
         }
         builder.finish(continuity)
     }
@@ -84,12 +95,12 @@ impl Pack {
     /// Counts a stored pack.
     pub(super) fn observe(&self, envelope: &EncodedEnvelope, metrics: &Metrics) {
         #[allow(clippy::cast_precision_loss, reason = "a few megabytes at most")]
-        let (sections, bytes) = (self.jobs.len() as f64, envelope.payload.len() as f64);
+        let (sections, bytes) = (self.sections as f64, envelope.payload.len() as f64);
         metrics.pack_sections.observe(sections);
         metrics.pack_bytes.observe(bytes);
     }
 }
 
-fn cost(job: &Job) -> usize {
-    section_bytes(&job.section) + if job.section.header.key.is_some() { KEY_BYTES } else { 0 }
+fn cost(section: &Section) -> usize {
+    section_bytes(section) + if section.header.key.is_some() { KEY_BYTES } else { 0 }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use frazil_core::envelope::{ACKED_HEADER, EnvelopeHeaders, MESSAGE_ID_HEADER, SectionHeader};
+use frazil_core::envelope::{ACKED_HEADER, EnvelopeHeaders, MESSAGE_ID_HEADER, SectionHeader, Unroutable};
 use frazil_core::idempotency::KeyHash;
 use futures::future::join_all;
 use futures::{FutureExt, poll};
@@ -43,7 +43,7 @@ impl Rig {
     }
 
     async fn store(&self, section: Section) -> Result<Stored, StoreFailure> {
-        self.lane.store(section, &self.permit).await
+        self.lane.store(vec![section], &self.permit).await
     }
 
     /// Puts a section into the queue without waiting for its answer.
@@ -84,7 +84,10 @@ fn section_of(bytes: usize, key: Option<KeyHash>) -> Section {
     let events = Bytes::from(format!("{{\"a\":\"{}\"}}\n", "x".repeat(bytes)));
     let len = u32::try_from(events.len()).expect("small");
     let table = "lake.web.clicks".parse().expect("valid");
-    Section { header: SectionHeader { table, count: 1, received: 0, key, first: 0, len }, events }
+    Section {
+        header: SectionHeader { table, count: 1, received: 0, key, request_key: None, unroutable: None, first: 0, len },
+        events,
+    }
 }
 
 fn section() -> Section {
@@ -169,12 +172,21 @@ const PACK_MAX: usize = frazil_core::limits::PACK_TARGET_BYTES + 64 * 1024;
 
 #[test]
 fn the_largest_part_fits_a_message() {
-    let table: frazil_core::TableName = "lake.web.clicks".parse().expect("valid");
-    for max in [4096, 1 << 20] {
-        let limit = part_limit(max, &table);
-        let mut section = section_of(limit - 9, Some(KeyHash([0xff; 16])));
-        section.header.first = u32::MAX;
-        section.header.received = i64::MIN;
+    let quotes = "\"".repeat(frazil_core::limits::IDEMPOTENCY_KEY_MAX_BYTES);
+    let why = Unroutable { field: "\u{1}".repeat(100), message: "\\".repeat(200) };
+    for (max, request_key, unroutable) in [
+        (4096, None, None),
+        (1 << 20, None, None),
+        (1 << 13, Some(quotes), Some(why.clone())),
+        (1 << 13, None, Some(why)),
+    ] {
+        let mut header = section_of(0, Some(KeyHash([0xff; 16]))).header;
+        (header.first, header.received) = (u32::MAX, i64::MIN);
+        (header.request_key, header.unroutable) = (request_key, unroutable);
+        let limit = part_limit(max, &header);
+        let mut section = section_of(limit - 9, None);
+        section.header = SectionHeader { len: section.header.len, ..header };
+        assert_eq!(fitting(&[section.clone()], max), 1);
         assert_eq!(section.events.len(), limit);
         let mut builder = frazil_core::envelope::EnvelopeBuilder::new();
         builder.push(&section);
@@ -183,6 +195,35 @@ fn the_largest_part_fits_a_message() {
         let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         assert!(headers + 12 + message.payload.len() <= max, "{headers} + {}", message.payload.len());
     }
+}
+
+#[test]
+fn as_many_sections_as_fit_go_into_one_message() {
+    let small = vec![section_of(0, Some(KeyHash([1; 16]))); 3000];
+    assert_eq!(fitting(&small, 1 << 20), 1000, "their keys are in the message headers");
+    let large = vec![section_of(100_000, None); 30];
+    assert_eq!(fitting(&large, 1 << 20), 10);
+    assert_eq!(fitting(&large, 1), 1);
+    let mut builder = frazil_core::envelope::EnvelopeBuilder::new();
+    large[..10].iter().for_each(|section| builder.push(section));
+    assert!(builder.payload_len() < 1 << 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sections_of_one_request_share_a_message() {
+    let rig = Rig::new();
+    rig.log.script([Some(Fault::Hold)]);
+    let first = rig.queue(section()).await;
+    rig.log.attempted(1).await;
+    let mut several: Answer<'_> = rig.lane.store(vec![section_of(1, None); 600], &rig.permit).boxed_local();
+    assert!(poll!(&mut several).is_pending());
+    let mut more: Answer<'_> = rig.lane.store(vec![section_of(1, None); 600], &rig.permit).boxed_local();
+    assert!(poll!(&mut more).is_pending());
+    rig.log.release();
+    first.await.expect("stored");
+    assert_eq!(several.await.expect("stored").sequence(), 2);
+    assert_eq!(more.await.expect("stored").sequence(), 3, "together they would be too many");
+    assert_eq!(rig.stored(), [(1, 0, 1), (2, 1, 600), (3, 2, 600)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,10 +398,10 @@ async fn a_cancelled_lane_finishes_what_it_accepted() {
     let mut rig = Rig::new();
     rig.log.script([Some(Fault::Hold)]);
     let lane = rig.lane.clone();
-    let mut first = lane.store(section(), &rig.permit).boxed_local();
+    let mut first = lane.store(vec![section()], &rig.permit).boxed_local();
     assert!(poll!(&mut first).is_pending());
     rig.log.attempted(1).await;
-    let mut second = lane.store(section(), &rig.permit).boxed_local();
+    let mut second = lane.store(vec![section()], &rig.permit).boxed_local();
     assert!(poll!(&mut second).is_pending());
     rig.cancel.cancel();
     rig.log.release();

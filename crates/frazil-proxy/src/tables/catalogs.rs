@@ -1,15 +1,13 @@
 //! The real tables: [`TableSource`] over the configured Iceberg catalogs. Translates, decides nothing.
 
-use std::collections::BTreeMap;
-
-use frazil_core::schema::{Schema, TS_COLUMN};
+use frazil_core::schema::Schema;
 use frazil_core::{Shard, TableName};
 use frazil_iceberg::create::create_table;
 use frazil_iceberg::{CatalogError, Catalogs, RestCatalog, Table, table_ident};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{TableCommits, TableError, TableSource};
+use super::{NewTable, TableCommits, TableError, TableShape, TableSource, is_policy_property};
 
 /// Deltas of a shard that are read from a table's ancestry.
 const DELTAS_MAX: usize = 128;
@@ -23,26 +21,32 @@ impl TableSource for Catalogs {
         self.iter().map(|(name, _)| name.to_owned()).collect()
     }
 
-    fn schema<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Schema, TableError>> {
+    fn load<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<TableShape, TableError>> {
         async move {
             let loaded = load(self, table).await?;
             let unusable = |error: &dyn std::error::Error| TableError::Unusable(error.to_string());
             let json = loaded.schema_json().map_err(|error| unusable(&error))?;
-            Schema::from_json(json.as_bytes()).map_err(|error| unusable(&error))
+            let schema = Schema::from_json(json.as_bytes()).map_err(|error| unusable(&error))?;
+            let properties = loaded.metadata.properties().iter().filter(|(key, _)| is_policy_property(key));
+            Ok(TableShape { schema, properties: properties.map(|(key, value)| (key.clone(), value.clone())).collect() })
         }
         .boxed()
     }
 
-    fn create<'a>(&'a self, table: &'a TableName, schema: Schema) -> BoxFuture<'a, Result<(), TableError>> {
+    fn create<'a>(&'a self, table: &'a TableName, new: &'a NewTable) -> BoxFuture<'a, Result<(), TableError>> {
         async move {
             let catalog = catalog(self, table)?;
-            let json = schema.with_system_columns().to_value().to_string();
-            let partitioning = format!("day({TS_COLUMN})");
-            let create = create_table(&json, &partitioning, BTreeMap::new(), None)
+            let NewTable { schema, partition_by, sort_by, properties, strict_namespace } = new;
+            let create = create_table(&schema.to_value().to_string(), partition_by, sort_by, properties.clone(), None)
                 .map_err(|error| TableError::Unusable(error.to_string()))?;
             let ident = table_ident(table.namespace(), table.table());
-            catalog.create_namespace(ident.namespace()).await.map_err(table_error)?;
-            catalog.create_table(&ident, create).await.map(drop).map_err(table_error)
+            if !strict_namespace {
+                catalog.create_namespace(ident.namespace()).await.map_err(table_error)?;
+            }
+            match catalog.create_table(&ident, create).await {
+                Err(CatalogError::NoSuchNamespace { .. }) => Err(TableError::NoNamespace),
+                outcome => outcome.map(drop).map_err(table_error),
+            }
         }
         .boxed()
     }

@@ -8,7 +8,7 @@ use frazil_core::{Shard, TableName};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{TableCommits, TableError, TableSource};
+use super::{NewTable, TableCommits, TableError, TableShape, TableSource};
 
 /// What every call meets instead of the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub struct MemoryTables {
 
 #[derive(Debug, Default)]
 struct State {
-    tables: BTreeMap<TableName, Schema>,
+    tables: BTreeMap<TableName, TableShape>,
+    created: BTreeMap<TableName, NewTable>,
     commits: BTreeMap<(TableName, Shard), TableCommits>,
     fault: Option<TableFault>,
     calls: Calls,
@@ -37,8 +38,8 @@ struct State {
 /// Calls made so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// Schemas asked for.
-    pub schema: usize,
+    /// Tables asked for.
+    pub load: usize,
     /// Tables created, or tried to.
     pub create: usize,
     /// Commits asked for.
@@ -55,9 +56,21 @@ impl MemoryTables {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes or replaces a table.
+    /// Makes or replaces a table, without properties.
     pub fn put(&self, table: &TableName, schema: Schema) {
-        self.state().tables.insert(table.clone(), schema);
+        self.state().tables.insert(table.clone(), TableShape { schema, ..TableShape::default() });
+    }
+
+    /// Sets a property of a table that is there.
+    pub fn set_property(&self, table: &TableName, key: &str, value: &str) {
+        if let Some(shape) = self.state().tables.get_mut(table) {
+            shape.properties.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
+    /// What a table was created from; nothing if it was put here.
+    pub fn created(&self, table: &TableName) -> Option<NewTable> {
+        self.state().created.get(table).cloned()
     }
 
     /// Drops a table.
@@ -67,7 +80,7 @@ impl MemoryTables {
 
     /// The schema of a table.
     pub fn get(&self, table: &TableName) -> Option<Schema> {
-        self.state().tables.get(table).cloned()
+        self.state().tables.get(table).map(|shape| shape.schema.clone())
     }
 
     /// Sets what the table contains of a shard.
@@ -111,21 +124,29 @@ impl TableSource for MemoryTables {
         vec![self.name.clone()]
     }
 
-    fn schema<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<Schema, TableError>> {
+    fn load<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Result<TableShape, TableError>> {
         async move {
-            self.enter(|calls| calls.schema += 1).await?;
-            self.get(table).ok_or(TableError::Missing)
+            self.enter(|calls| calls.load += 1).await?;
+            self.state().tables.get(table).cloned().ok_or(TableError::Missing)
         }
         .boxed()
     }
 
-    fn create<'a>(&'a self, table: &'a TableName, schema: Schema) -> BoxFuture<'a, Result<(), TableError>> {
+    fn create<'a>(&'a self, table: &'a TableName, new: &'a NewTable) -> BoxFuture<'a, Result<(), TableError>> {
         async move {
             self.enter(|calls| calls.create += 1).await?;
-            if self.get(table).is_some() {
+            let mut state = self.state();
+            if state.tables.contains_key(table) {
                 return Err(TableError::Exists);
             }
-            self.put(table, schema.with_system_columns());
+            // A namespace exists as long as it has tables.
+            let named = |known: &TableName| known.namespace() == table.namespace();
+            if new.strict_namespace && !state.tables.keys().any(named) {
+                return Err(TableError::NoNamespace);
+            }
+            let shape = TableShape { schema: new.schema.clone(), properties: new.properties.clone() };
+            state.tables.insert(table.clone(), shape);
+            state.created.insert(table.clone(), new.clone());
             Ok(())
         }
         .boxed()
