@@ -22,7 +22,8 @@ pub(crate) struct OpenBatch {
     /// The rows; `None` while the table does not exist, when every event is a letter.
     pub(crate) columns: Option<Columns>,
     /// Events that cannot become rows.
-    pub(crate) letters: Vec<DeadLetter>,
+    letters: Vec<DeadLetter>,
+    letter_bytes: usize,
     /// How far each shard's messages are in the batch.
     ends: BTreeMap<u32, End>,
     opened: Option<Instant>,
@@ -34,6 +35,13 @@ struct End {
     shard: Shard,
     incarnation: Incarnation,
     sequence: Sequence,
+}
+
+/// How much a batch held at some time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    rows: usize,
+    letters: usize,
 }
 
 /// A batch that takes no more events.
@@ -76,6 +84,7 @@ impl OpenBatch {
             commit_id: Uuid::now_v7(),
             columns,
             letters: Vec::new(),
+            letter_bytes: 0,
             ends: BTreeMap::new(),
             opened: None,
             permit: Permit::default(),
@@ -99,10 +108,10 @@ impl OpenBatch {
 
     /// What the flush policy looks at.
     pub(crate) fn state(&self, now: Instant) -> BatchState {
-        let letters: usize = self.letters.iter().map(DeadLetter::bytes).sum();
         BatchState {
             rows: self.rows() + self.letters.len(),
-            bytes: self.columns.as_ref().map_or(0, Columns::bytes) + letters,
+            letters: self.letters.len(),
+            bytes: self.columns.as_ref().map_or(0, Columns::bytes) + self.letter_bytes,
             age: self.opened.map_or(std::time::Duration::ZERO, |opened| now.duration_since(opened)),
         }
     }
@@ -123,16 +132,35 @@ impl OpenBatch {
     ) {
         self.opened.get_or_insert(now);
         self.permit.merge(permit);
+        // It was taken for the worst; now it is known what the events have become.
+        self.permit.shrink_to(self.allocated());
         let end = End { shard: shard.clone(), incarnation, sequence };
         self.ends.entry(shard.index).and_modify(|end| end.sequence = sequence).or_insert(end);
     }
 
+    /// Bytes of memory it takes, about.
+    pub(crate) fn allocated(&self) -> usize {
+        self.columns.as_ref().map_or(0, Columns::allocated) + self.letter_bytes
+    }
+
+    /// An event that cannot become a row is in the batch now.
+    pub(crate) fn push_letter(&mut self, letter: DeadLetter) {
+        self.letter_bytes += letter.bytes();
+        self.letters.push(letter);
+    }
+
+    /// Its present state, to come back to.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { rows: self.rows(), letters: self.letters.len() }
+    }
+
     /// Takes rows and letters back to an earlier state.
-    pub(crate) fn rewind(&mut self, rows: usize, letters: usize) {
+    pub(crate) fn rewind(&mut self, mark: Mark) {
         if let Some(columns) = &mut self.columns {
-            columns.truncate(rows);
+            columns.truncate(mark.rows);
         }
-        self.letters.truncate(letters);
+        let undone = self.letters.drain(mark.letters..);
+        self.letter_bytes -= undone.map(|letter| letter.bytes()).sum::<usize>();
     }
 
     /// Closes the batch. `start` is the table's checkpoint of a shard; what ends before it is a recovery of letters.

@@ -1,7 +1,8 @@
 //! One byte budget for everything the writer holds between the log and the tables.
 //!
-//! A shard reader takes a [`Permit`] before it hands a message out; the batch keeps it until it is committed. When
-//! the budget is exhausted, the tables that hold most are asked to commit. It cannot deadlock: nothing on the way
+//! A shard reader takes a [`Permit`] before it hands a message out, for as much as its events could come to take. Once
+//! they are decoded, what they do not take is given back; the batch keeps the rest until it is committed. When the
+//! budget is exhausted, the tables that hold most are asked to commit. It cannot deadlock: nothing on the way
 //! from a handed-out message to a finished commit takes another permit, and one message never needs more than all.
 
 use std::collections::BTreeMap;
@@ -50,6 +51,15 @@ impl Permit {
             (Some(mine), Some(theirs)) => mine.merge(theirs),
             (mine @ None, theirs) => *mine = theirs,
             (Some(_), None) => {}
+        }
+    }
+
+    /// Gives back what is held beyond `bytes`, in whole units.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let keep = bytes.div_ceil(UNIT);
+        if let Some(permit) = &mut self.permit {
+            let surplus = permit.num_permits().saturating_sub(keep);
+            drop(permit.split(surplus));
         }
     }
 
@@ -175,6 +185,10 @@ mod tests {
         let mut permit = budget.acquire(3 * UNIT).await;
         permit.merge(budget.acquire(1).await);
         assert_eq!((permit.bytes(), budget.used_bytes()), (4 * UNIT, 4 * UNIT));
+        permit.shrink_to(UNIT + 1);
+        assert_eq!((permit.bytes(), budget.used_bytes()), (2 * UNIT, 2 * UNIT));
+        permit.shrink_to(9 * UNIT);
+        assert_eq!(permit.bytes(), 2 * UNIT, "a permit never grows by itself");
         drop(permit);
         assert_eq!(budget.used_bytes(), 0);
     }

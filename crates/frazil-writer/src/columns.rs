@@ -7,6 +7,7 @@
 
 mod finish;
 mod schema;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +70,11 @@ impl Columns {
     /// Bytes of all values, offsets and validity bits.
     pub fn bytes(&self) -> usize {
         self.root.bytes()
+    }
+
+    /// Bytes of memory behind the columns: the capacity of all their buffers.
+    pub fn allocated(&self) -> usize {
+        self.root.allocated()
     }
 
     /// The rows as a batch of exactly the schema given to [`Columns::new`].
@@ -181,24 +187,6 @@ impl ColumnBuilder {
                 children.iter_mut().for_each(|child| child.truncate(elements));
             }
         }
-    }
-
-    fn bytes(&self) -> usize {
-        let validity = self.nulls.len() / 8;
-        validity
-            + match &self.values {
-                Values::Boolean(bits) => bits.len() / 8,
-                Values::Int32(values) => values.len() * 4,
-                Values::Int64(values) => values.len() * 8,
-                Values::Float32(values) => values.len() * 4,
-                Values::Float64(values) => values.len() * 8,
-                Values::Int128(values) => values.len() * 16,
-                Values::Fixed { data, .. } => data.len(),
-                Values::Utf8 { ends, data } => ends.len() * 4 + data.len(),
-                Values::Binary { ends, data } => ends.len() * 8 + data.len(),
-                Values::Struct(children) => children.iter().map(Self::bytes).sum(),
-                Values::Repeated { ends, children } => ends.len() * 4 + children.iter().map(Self::bytes).sum::<usize>(),
-            }
     }
 
     /// A place holder where the parent is null: null if that is allowed, else any value, which nobody can see.

@@ -19,6 +19,9 @@ pub struct WriterConfig {
     pub memory_bytes: usize,
     /// Bytes of messages that each shard's reader may hold beyond the budget.
     pub read_ahead_bytes: usize,
+    /// Most tables that store files or commit at the same time; others wait their turn. It bounds the memory, threads
+    /// and connections that encoding and storing take beyond the budget.
+    pub concurrent_flushes: usize,
     /// How long a stop may take to commit what is open. What is not committed by then is abandoned, which is
     /// always safe: it is read again.
     pub drain_deadline: Duration,
@@ -90,6 +93,7 @@ impl WriterConfig {
             flush: FlushPolicy::default(),
             memory_bytes: Self::DEFAULT_MEMORY_BYTES,
             read_ahead_bytes: 8 << 20,
+            concurrent_flushes: 16,
             drain_deadline: Duration::from_secs(20),
             table_refresh: Duration::from_secs(10),
             idle_after: Duration::from_secs(600),
@@ -119,6 +123,7 @@ impl WriterConfig {
         let memory = self.memory_bytes as u128;
         bound("memory_bytes", "at least 1048576", memory, 1 << 20, u128::MAX)?;
         bound("read_ahead_bytes", "at least 65536", self.read_ahead_bytes as u128, 1 << 16, u128::MAX)?;
+        bound("concurrent_flushes", "1 to 1024", self.concurrent_flushes as u128, 1, 1024)?;
         let first = self.backoff.first.as_millis();
         bound("backoff.first", "at least 1 millisecond", first, 1, u128::MAX)
     }
@@ -139,6 +144,7 @@ mod tests {
         assert!(WriterConfig::new(1, 1).validate().is_err());
         assert!(WriterConfig { name: "a/b".to_owned(), ..good.clone() }.validate().is_err());
         assert!(WriterConfig { memory_bytes: 1, ..good.clone() }.validate().is_err());
+        assert!(WriterConfig { concurrent_flushes: 0, ..good.clone() }.validate().is_err());
         let flush = FlushPolicy { max_bytes: BATCH_MAX_BYTES + 1, ..good.flush };
         assert!(WriterConfig { flush, ..good }.validate().is_err());
     }

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Hard limit of the column bytes of a batch, so that 32-bit offsets cannot overflow.
 pub const BATCH_MAX_BYTES: usize = 1 << 30;
 
+/// Dead letters at which a batch is committed: their positions are listed in a property of the table, which every
+/// later version of its metadata carries.
+pub const BATCH_LETTERS_MAX: usize = 10_000;
+
 /// When an open batch is full or due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlushPolicy {
@@ -66,6 +70,8 @@ impl fmt::Display for CommitTrigger {
 pub struct BatchState {
     /// Rows and dead letters.
     pub rows: usize,
+    /// The dead letters among them.
+    pub letters: usize,
     /// Bytes of column data.
     pub bytes: usize,
     /// Time since the first event came in.
@@ -75,7 +81,7 @@ pub struct BatchState {
 impl FlushPolicy {
     /// Whether the batch must take no more events before it is committed.
     pub fn full(&self, state: BatchState) -> Option<CommitTrigger> {
-        if state.rows >= self.max_rows {
+        if state.rows >= self.max_rows || state.letters >= BATCH_LETTERS_MAX {
             Some(CommitTrigger::Rows)
         } else if state.bytes >= self.max_bytes.min(BATCH_MAX_BYTES) {
             Some(CommitTrigger::Bytes)
@@ -97,7 +103,7 @@ mod tests {
     use super::*;
 
     fn state(rows: usize, bytes: usize, millis: u64) -> BatchState {
-        BatchState { rows, bytes, age: Duration::from_millis(millis) }
+        BatchState { rows, letters: 0, bytes, age: Duration::from_millis(millis) }
     }
 
     #[test]
@@ -107,6 +113,8 @@ mod tests {
         assert_eq!(policy.due(state(10, 0, 0)), Some(CommitTrigger::Rows));
         assert_eq!(policy.due(state(0, 100, 0)), Some(CommitTrigger::Bytes));
         assert_eq!(policy.due(state(0, 0, 1000)), Some(CommitTrigger::Age));
+        let letters = BatchState { letters: BATCH_LETTERS_MAX, ..state(1, 0, 0) };
+        assert_eq!(policy.due(letters), Some(CommitTrigger::Rows));
         assert_eq!(policy.full(state(0, 0, 1000)), None, "an old batch may still be filled during a commit");
     }
 

@@ -36,11 +36,22 @@
 //!   which the table is created, or dropped and created again, is not fenced by the new table's first commit.
 //! - A batch holds whole messages only: a checkpoint is a sequence, and must not cut a message in two.
 //!
+//! # How tables change
+//!
+//! Which fields get columns is the policy's business ([`frazil_core::policy`], the stream's with the table's own
+//! properties on top) and decided by [`frazil_core::evolve`]; the table task has it done when a delivery needs it. A
+//! change of the schema is a commit of its own, fenced by the schema it was thought out for, and nothing depends on it:
+//! a batch is of one schema and one policy, its files stay valid when the table has moved on, and whoever loses a race
+//! looks at the table again. How many columns were added within the hour is a property of the table, moved in the same
+//! commit. If the catalog does not answer, the delivery that needs the change waits and nothing else; if it refuses, or
+//! the limit is reached, the table stays as it is for a while: fields are captured, and what does not fit is a letter.
+//!
 //! # What happens under pressure
 //!
-//! One byte budget covers everything between the log and the tables. Exhausted, it makes the largest open batches
-//! commit and the readers wait. Catalog or store down: reading goes on up to the budget, then stops; the same append
-//! is tried for ever; [`WriterStatus`] says so. Nothing is ever dropped.
+//! One byte budget covers everything between the log and the tables: what is allocated, not what is used of it.
+//! Exhausted, it makes the largest open batches commit and the readers wait. Only so many tables store and commit at a
+//! time. Catalog or store down: reading goes on up to the budget, then stops; the same append is tried for ever;
+//! [`WriterStatus`] says so. Nothing is ever dropped.
 //!
 //! # Reading order
 //!
@@ -49,6 +60,7 @@
 
 mod batch;
 pub mod budget;
+mod clock;
 pub mod columns;
 pub mod config;
 mod dead_letter;
@@ -57,6 +69,7 @@ mod metrics;
 mod pipeline;
 pub mod positions;
 pub mod progress;
+pub mod replay;
 mod router;
 mod rows;
 mod shard;

@@ -22,6 +22,13 @@ pub(crate) struct CauseLabel {
     pub(crate) cause: &'static str,
 }
 
+/// Labels: the event stream, and how something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    pub(crate) stream: String,
+    pub(crate) outcome: &'static str,
+}
+
 /// Labels: one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ShardLabel {
@@ -30,6 +37,7 @@ pub(crate) struct ShardLabel {
 }
 
 type PerStream = Family<StreamLabel, Counter>;
+type PerOutcome = Family<OutcomeLabel, Counter>;
 type PerCause = Family<CauseLabel, Counter>;
 type Seconds = Family<StreamLabel, Histogram, fn() -> Histogram>;
 
@@ -53,6 +61,10 @@ pub struct Metrics {
     pub(crate) lost_envelopes: PerStream,
     pub(crate) missing_messages: PerStream,
     pub(crate) forgotten_keys: PerStream,
+    pub(crate) columns_added: PerStream,
+    pub(crate) columns_widened: PerStream,
+    pub(crate) schema_updates: PerOutcome,
+    pub(crate) column_limit: PerStream,
     pub(crate) lag: Family<ShardLabel, Gauge>,
     pub(crate) oldest_age: Family<StreamLabel, Gauge<f64, AtomicU64>>,
     pub(crate) memory: Gauge,
@@ -84,6 +96,10 @@ impl Default for Metrics {
             lost_envelopes: PerStream::default(),
             missing_messages: PerStream::default(),
             forgotten_keys: PerStream::default(),
+            columns_added: PerStream::default(),
+            columns_widened: PerStream::default(),
+            schema_updates: PerOutcome::default(),
+            column_limit: PerStream::default(),
             lag: Family::default(),
             oldest_age: Family::default(),
             memory: Gauge::default(),
@@ -116,6 +132,13 @@ impl Metrics {
         registry.register("missing_messages", help, self.missing_messages.clone());
         let help = "Idempotency keys forgotten before their window ended, because of the bound";
         registry.register("dedupe_keys_forgotten_early", help, self.forgotten_keys.clone());
+        let help = "Columns added to tables for events with new fields";
+        registry.register("columns_added", help, self.columns_added.clone());
+        let help = "Columns widened for events with larger values";
+        registry.register("columns_widened", help, self.columns_widened.clone());
+        registry.register("schema_updates", "Tries to alter a table, by outcome", self.schema_updates.clone());
+        let help = "Times that a table got no columns for new fields because of its limit of columns per hour";
+        registry.register("column_limit_reached", help, self.column_limit.clone());
         registry.register("lag_messages", "Messages of a shard that are not known to be committed", self.lag.clone());
         let help = "Age of the oldest event that is not committed";
         registry.register("oldest_uncommitted_seconds", help, self.oldest_age.clone());

@@ -54,20 +54,44 @@ pub(crate) struct Part {
     pub(crate) repeats: u32,
 }
 
+impl Delivery {
+    /// The events that a table is asked to take: no repeats, and none that no table can take.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &[u8]> {
+        let parts = match &self.content {
+            Content::Sections(parts) => parts.as_slice(),
+            Content::Unreadable { .. } => &[],
+        };
+        let routed = parts.iter().filter(|part| part.section.header.unroutable.is_none());
+        routed.flat_map(|part| part.section.lines().skip(part.repeats as usize))
+    }
+}
+
 /// Puts every event of the delivery that is no repeat into the batch. Without a plan (no table) every event is a
-/// letter.
-pub(crate) fn decode(delivery: &Delivery, plan: Option<&Plan>, batch: &mut OpenBatch) {
+/// letter. Returns how many events the plan refused.
+pub(crate) fn decode(delivery: &Delivery, plan: Option<&Plan>, batch: &mut OpenBatch) -> usize {
     match &delivery.content {
         Content::Sections(parts) => {
             let mut decoder = Decoder::new(delivery, plan, batch);
-            for part in parts {
-                decoder.part(part);
-            }
+            parts.iter().map(|part| decoder.part(part)).sum()
         }
         Content::Unreadable { payload, received, error } => {
             let reason = LetterReason::Unreadable(error.clone());
-            batch.letters.push(letter(delivery, 0, *received, reason, payload.clone()));
+            let about = About { received: *received, request_key: None };
+            batch.push_letter(letter(delivery, 0, &about, reason, payload.clone()));
+            0
         }
+    }
+}
+
+/// Like [`decode`] with a plan that may be stricter than the table; stops at the first event that is refused, and says
+/// so by `false`. The batch must be taken back then.
+pub(crate) fn probe(delivery: &Delivery, plan: &Plan, batch: &mut OpenBatch) -> bool {
+    match &delivery.content {
+        Content::Sections(parts) => {
+            let mut decoder = Decoder::new(delivery, Some(plan), batch);
+            parts.iter().all(|part| decoder.try_part(part))
+        }
+        Content::Unreadable { .. } => decode(delivery, Some(plan), batch) == 0,
     }
 }
 
@@ -89,6 +113,29 @@ pub(crate) fn recover(delivery: &Delivery, plan: Option<&Plan>, decided: &Positi
     }
 }
 
+/// What all letters of a section have in common.
+struct About {
+    received: i64,
+    request_key: Option<Arc<str>>,
+}
+
+impl About {
+    fn of(part: &Part) -> Self {
+        let header = &part.section.header;
+        Self { received: header.received, request_key: header.request_key.as_deref().map(Arc::from) }
+    }
+}
+
+/// Why no event of the section can be a row, whatever table there is.
+fn unroutable(part: &Part) -> Option<LetterReason> {
+    part.section.header.unroutable.clone().map(|why| LetterReason::Unroutable(Arc::new(why)))
+}
+
+/// The events of a section that are no repeats, with their indices within the message.
+fn events(part: &Part) -> impl Iterator<Item = (u32, &[u8])> {
+    (part.first_index..).zip(part.section.lines()).skip(part.repeats as usize)
+}
+
 struct Decoder<'d> {
     delivery: &'d Delivery,
     plan: Option<&'d Plan>,
@@ -107,36 +154,57 @@ impl<'d> Decoder<'d> {
         Self { delivery, plan, batch, write_id, id, prefix }
     }
 
-    fn part(&mut self, part: &Part) {
-        let received = part.section.header.received;
-        for (offset, line) in (0u32..).zip(part.section.lines()).skip(part.repeats as usize) {
-            let index = part.first_index + offset;
-            if let Err(reason) = self.row(line, index, received) {
-                self.letter(line, index, received, reason);
-            }
+    /// Every event becomes a row or a letter; returns how many the plan refused.
+    fn part(&mut self, part: &Part) -> usize {
+        let about = About::of(part);
+        let unroutable = unroutable(part);
+        let mut refused = 0;
+        for (index, line) in events(part) {
+            let reason = match &unroutable {
+                Some(reason) => reason.clone(),
+                None => match self.row(line, index, about.received) {
+                    Ok(()) => continue,
+                    Err(reason) => {
+                        refused += usize::from(self.plan.is_some());
+                        reason
+                    }
+                },
+            };
+            self.letter(line, index, &about, reason);
         }
+        refused
+    }
+
+    /// Like [`part`](Self::part), but ends with `false` at an event that the plan refuses.
+    fn try_part(&mut self, part: &Part) -> bool {
+        if part.section.header.unroutable.is_some() {
+            return self.part(part) == 0;
+        }
+        let received = part.section.header.received;
+        events(part).all(|(index, line)| self.row(line, index, received).is_ok())
     }
 
     fn letters_of(&mut self, part: &Part, decided: &Positions) {
-        let received = part.section.header.received;
+        let about = About::of(part);
+        let unroutable = unroutable(part);
         for (index, line) in (part.first_index..).zip(part.section.lines()) {
             if !decided.contains(self.delivery.sequence, index) {
                 continue;
             }
-            let rows = self.batch.rows();
+            let before = self.batch.mark();
             // The reason it was decided for is not kept. It mostly still holds; if not, the schema has changed since.
-            let reason = match self.row(line, index, received) {
-                Err(reason) => reason,
-                Ok(()) => LetterReason::SchemaChanged,
+            let reason = match &unroutable {
+                Some(reason) => reason.clone(),
+                None => self.row(line, index, about.received).err().unwrap_or(LetterReason::SchemaChanged),
             };
-            self.batch.rewind(rows, self.batch.letters.len());
-            self.letter(line, index, received, reason);
+            self.batch.rewind(before);
+            self.letter(line, index, &about, reason);
         }
     }
 
-    fn letter(&mut self, line: &[u8], index: u32, received: i64, reason: LetterReason) {
+    fn letter(&mut self, line: &[u8], index: u32, about: &About, reason: LetterReason) {
         let payload = Bytes::copy_from_slice(line);
-        self.batch.letters.push(letter(self.delivery, index, received, reason, payload));
+        self.batch.push_letter(letter(self.delivery, index, about, reason, payload));
     }
 
     fn row(&mut self, line: &[u8], index: u32, received: i64) -> Result<(), LetterReason> {
@@ -154,14 +222,15 @@ impl<'d> Decoder<'d> {
     }
 }
 
-fn letter(delivery: &Delivery, index: u32, received: i64, reason: LetterReason, payload: Bytes) -> DeadLetter {
+fn letter(delivery: &Delivery, index: u32, about: &About, reason: LetterReason, payload: Bytes) -> DeadLetter {
     let origin = &delivery.origin;
     DeadLetter {
         shard: origin.shard.clone(),
         incarnation: origin.incarnation,
         sequence: delivery.sequence,
         index,
-        received,
+        received: about.received,
+        request_key: about.request_key.clone(),
         reason,
         payload,
     }

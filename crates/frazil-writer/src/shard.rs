@@ -17,6 +17,7 @@ use frazil_log::{Message, ReadError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::dead_letter::LETTER_OVERHEAD;
 use crate::metrics::StreamLabel;
 use crate::pipeline::StreamContext;
 use crate::progress::ShardProgress;
@@ -30,6 +31,8 @@ use needed::Needed;
 
 /// Budget taken for a delivery beyond its bytes.
 const DELIVERY_OVERHEAD: usize = 256;
+/// Bytes of the texts that every row gets: `__id__` (with long numbers) and `__write_id__`.
+const SYSTEM_TEXTS: usize = 48 + 36;
 /// Newest samples kept to find out what is older than the replay retention.
 const SAMPLES: usize = 1024;
 /// Wait before the log is asked again whether its tail is back.
@@ -229,14 +232,16 @@ impl<So: Source, Si: TableSink> ShardTask<So, Si> {
 }
 
 impl Content {
-    /// What it takes of the budget: the bytes as they are, or the columns they become.
-    fn bytes(&self, row_width: usize) -> usize {
+    /// What it may come to take of the budget: the bytes as they are, and the rows or letters they become. What it does
+    /// not take in the end is given back when it is decoded.
+    pub(crate) fn bytes(&self, row_width: usize) -> usize {
         match self {
             Self::Sections(parts) => {
                 let sum = |of: fn(&crate::rows::Part) -> usize| parts.iter().map(of).sum::<usize>();
-                sum(|part| part.section.events.len()).max(sum(|part| part.section.header.count as usize) * row_width)
+                let count = sum(|part| part.section.header.count as usize);
+                2 * sum(|part| part.section.events.len()) + count * (row_width + SYSTEM_TEXTS).max(LETTER_OVERHEAD)
             }
-            Self::Unreadable { payload, .. } => payload.len(),
+            Self::Unreadable { payload, .. } => payload.len() + LETTER_OVERHEAD,
         }
     }
 }

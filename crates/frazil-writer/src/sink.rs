@@ -28,6 +28,8 @@ pub trait SinkTable: Clone + Send + Sync + 'static {
     fn schema(&self) -> &Arc<Schema>;
     /// The current schema for the batches that [`TableSink::stage`] takes.
     fn arrow_schema(&self) -> &SchemaRef;
+    /// The highest column id ever assigned in the table.
+    fn last_column_id(&self) -> i32;
     /// A table property.
     fn property(&self, key: &str) -> Option<&str>;
     /// The newest value of a summary key in the ancestry of `main` that `accept` likes.
@@ -47,6 +49,15 @@ pub trait TableSink: Clone + Send + Sync + 'static {
     /// Creates a table with these columns, partitioned by the day of `__ts__`, with its namespace if need be;
     /// loads it if it exists already.
     fn create(&self, name: &TableName, schema: &Schema) -> impl Future<Output = Result<Self::Table, SinkError>> + Send;
+
+    /// Makes `schema`, thought out for exactly this version of the table, its schema, and sets properties, in one
+    /// commit. At most one call for a version can succeed, whoever makes it.
+    fn evolve(
+        &self,
+        table: &Self::Table,
+        schema: &Schema,
+        properties: &BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<Self::Table, EvolveError>> + Send;
 
     /// Stores the rows as data files. `file_prefix` must be new for every call.
     fn stage(
@@ -121,6 +132,26 @@ pub enum SinkError {
     Unavailable(#[source] Cause),
     /// It will not work until somebody changes the table, the permissions or the configuration.
     #[error("refused: {0}")]
+    Rejected(#[source] Cause),
+}
+
+/// Why a table does not have the schema that was proposed for it.
+#[derive(Debug, thiserror::Error)]
+pub enum EvolveError {
+    /// Somebody else altered the table. It must be loaded, and the schema thought out anew.
+    #[error("the table was altered meanwhile: {0}")]
+    Conflict(#[source] Cause),
+    /// Another table has the name now.
+    #[error("the table was replaced by another one")]
+    Replaced,
+    /// The table was dropped.
+    #[error("the table was dropped")]
+    Gone,
+    /// The change did not happen, or nobody knows. As after a conflict, the table must be loaded first.
+    #[error("catalog unavailable: {0}")]
+    Unavailable(#[source] Cause),
+    /// It did not happen, and will not until somebody changes the table, the permissions or the configuration.
+    #[error("schema change refused: {0}")]
     Rejected(#[source] Cause),
 }
 

@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use frazil_core::StreamName;
 use frazil_core::stream::StreamDefinition;
 use frazil_iceberg::Catalogs;
 use frazil_log::{Directory, Log};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
+use crate::clock::WallClock;
 use crate::config::{ConfigError, WriterConfig};
 use crate::metrics::{CauseLabel, Metrics};
 use crate::pipeline::{self, Shared, StreamContext};
@@ -63,9 +65,11 @@ impl Writer {
             default_catalog: catalogs.default_name().to_owned(),
             sink: IcebergSink::new(catalogs),
             budget: Budget::new(config.memory_bytes),
+            flushes: Arc::new(Semaphore::new(config.concurrent_flushes)),
             config: Arc::new(config),
             metrics,
             status: StatusBoard::default(),
+            clock: WallClock::starting_at(SystemTime::now()),
         };
         Ok(Self { shared, directory })
     }

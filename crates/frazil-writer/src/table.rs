@@ -2,18 +2,23 @@
 //!
 //! While one sealed batch is being committed the next one fills, so that reading does not stop during a commit.
 //! There is never more than one of each; commits of a table are strictly in order. The work on a sealed batch
-//! is in [`flush`], what is known about a table's checkpoints in [`fence`].
+//! is in [`flush`], what is known about a table's checkpoints in [`fence`], how a delivery gets into the batch in
+//! [`fill`], how the table gets another schema in [`evolve`].
 
+mod abandon;
 mod append;
+mod changes;
+mod evolve;
 mod fence;
+mod fill;
 mod flush;
 mod load;
+mod quota;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use frazil_core::TableName;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -22,48 +27,16 @@ use crate::budget::Account;
 use crate::flush::CommitTrigger;
 use crate::pipeline::StreamContext;
 use crate::router::{Birth, Router};
-use crate::rows::{Delivery, decode, recover};
+use crate::rows::Delivery;
 use crate::sink::{SinkTable, TableSink};
 use crate::source::Source;
+use evolve::Pause;
 use fence::ShardFence;
+use fill::Next;
 use flush::{Flushed, Work};
 use load::Shape;
 
-/// A dead letter is believed only if the table's schema was looked at this recently.
-const LETTER_REFRESH: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Why the stream's pipeline must start over from the low watermark. What was not committed is read again.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Abandon {
-    /// Somebody else commits the same shards.
-    #[error(transparent)]
-    Fenced(Box<FencedBy>),
-    /// Another table has the name now, or it was dropped, or it came to be.
-    #[error("table {table} {what}")]
-    Replaced { table: TableName, what: &'static str },
-}
-
-/// Whose commit came first.
-#[derive(Debug, thiserror::Error)]
-#[error("table {table}: fenced by {holder}: {key} is {found:?}, expected {expected:?}")]
-pub(crate) struct FencedBy {
-    table: TableName,
-    /// Who wrote the newest commit, as far as the table says.
-    holder: String,
-    key: String,
-    expected: Option<String>,
-    found: Option<String>,
-}
-
-impl Abandon {
-    /// Label for the restart metric.
-    pub(crate) fn cause(&self) -> &'static str {
-        match self {
-            Self::Fenced(_) => "fenced",
-            Self::Replaced { .. } => "table_replaced",
-        }
-    }
-}
+pub(crate) use abandon::{Abandon, FencedBy};
 
 /// Runs the table's task until its inbox is closed and everything is committed, or it has been idle for long.
 pub(crate) async fn run<So: Source, Si: TableSink>(
@@ -87,8 +60,10 @@ pub(crate) async fn run<So: Source, Si: TableSink>(
         newer: None,
         open,
         flight: JoinSet::new(),
+        flight_began: Instant::now(),
         asked: None,
         held: None,
+        pause: None,
         closed: false,
         idle_since: Instant::now(),
     };
@@ -111,10 +86,14 @@ struct TableTask<So: Source, Si: TableSink> {
     open: OpenBatch,
     /// The batch that is being committed: at most one.
     flight: JoinSet<Result<Flushed<Si::Table>, Abandon>>,
+    /// When the newest flight began.
+    flight_began: Instant,
     /// Why the open batch must be committed although the policy does not say so.
     asked: Option<CommitTrigger>,
-    /// A delivery that must be decoded with the newer schema.
-    held: Option<Delivery>,
+    /// A delivery that must be decoded with the newer schema, or once nothing else is under way.
+    held: Option<Next>,
+    /// Why the table is not altered for a while.
+    pause: Option<Pause>,
     closed: bool,
     idle_since: Instant,
 }
@@ -126,14 +105,23 @@ enum Event<T> {
     Timer,
 }
 
+/// What came of a look at the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// No answer: it is not known how the table is now.
+    Nothing,
+    /// It can be written.
+    Usable,
+    /// It has columns that cannot be written, for which the known state is kept.
+    Unusable,
+}
+
 impl<So: Source, Si: TableSink> TableTask<So, Si> {
     async fn run(mut self) -> Result<(), Abandon> {
         loop {
             self.flush_if_due();
-            if self.newer.is_none()
-                && let Some(delivery) = self.held.take()
-            {
-                self.take(delivery).await?;
+            if let Some(next) = self.ready() {
+                self.take(next).await?;
                 continue;
             }
             if self.open.is_empty() && self.flight.is_empty() {
@@ -148,7 +136,7 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
             match self.next_event().await {
                 Event::Landed(flushed) => self.landed(flushed?).await,
                 Event::Pressed => self.asked = self.asked.or(Some(CommitTrigger::Memory)),
-                Event::Delivery(Some(delivery)) => self.take(delivery).await?,
+                Event::Delivery(Some(delivery)) => self.take(Next::new(delivery)).await?,
                 Event::Delivery(None) => {
                     self.closed = true;
                     self.asked = Some(CommitTrigger::Drain);
@@ -160,8 +148,8 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
 
     async fn next_event(&mut self) -> Event<Si::Table> {
         let full = self.context.config.flush.full(self.open.state(Instant::now())).is_some();
-        // A full batch, or one of an old schema, waits for the commit before it.
-        let room = !self.closed && !full && self.newer.is_none();
+        // A full batch, or one of an old schema, waits for the commit before it; a held delivery keeps its place.
+        let room = !self.closed && !full && self.newer.is_none() && self.held.is_none();
         let wake = self.wake_at();
         tokio::select! {
             biased;
@@ -197,7 +185,8 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
             return;
         }
         let due = self.context.config.flush.due(self.open.state(Instant::now()));
-        let schema_change = self.newer.as_ref().map(|_| CommitTrigger::SchemaChange);
+        let alone = self.held.as_ref().is_some_and(|held| held.alone);
+        let schema_change = (alone || self.newer.is_some()).then_some(CommitTrigger::SchemaChange);
         if let Some(trigger) = schema_change.or(self.asked).or(due) {
             self.start_flush(trigger);
         }
@@ -214,6 +203,7 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
         let batch = batch.seal(trigger, |shard| self.fences.get(&shard).map_or(0, |fence| fence.at));
         let fences = batch.deltas.iter().filter_map(|delta| self.fences.get(&delta.shard.index)).cloned().collect();
         let (context, name) = (Arc::clone(&self.context), self.birth.table.clone());
+        self.flight_began = Instant::now();
         self.flight.spawn(Work { context, name, main, dead, fences }.flush(batch));
     }
 
@@ -223,6 +213,7 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
         self.birth.row_width.store(shape.row_width(), Ordering::Relaxed);
         self.open = OpenBatch::new(shape.columns());
         self.shape = shape;
+        self.pause = None;
     }
 
     /// A batch is committed: the only way forward for progress.
@@ -238,31 +229,42 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
             }
             self.shape.dead = Some(dead);
         }
-        if let Some(main) = flushed.main {
+        // What a commit saw is news only if nobody has looked since it began.
+        let looked = self.newest().looked_after(self.flight_began);
+        if let Some(main) = flushed.main.filter(|_| !looked) {
             self.see(main);
         }
         drop(flushed.permit);
         self.context.announce(notices).await;
     }
 
-    /// The table as it is now: the same columns with newer metadata, or another schema for the next batch.
-    fn see(&mut self, main: Si::Table) {
-        if self.shape.same_schema(&main) {
-            self.shape.refresh(main);
+    /// The table as it was last seen.
+    fn newest(&self) -> &Shape<Si::Table> {
+        self.newer.as_ref().unwrap_or(&self.shape)
+    }
+
+    /// The table as it is now: the same columns with newer metadata, or another schema or policy for the next batch.
+    fn see(&mut self, main: Si::Table) -> Seen {
+        if self.shape.is_of(&main) {
+            self.shape.refresh(&self.birth.table, main);
             self.newer = None;
-            return;
+            return Seen::Usable;
         }
-        match self.shape.with_main(main) {
-            Ok(newer) => self.newer = Some(newer),
+        match self.shape.with_main(&self.birth.table, main) {
+            Ok(newer) => {
+                self.newer = Some(newer);
+                Seen::Usable
+            }
             Err(error) => {
                 let table = &self.birth.table;
                 tracing::error!(%table, %error, "the table's new schema cannot be written; keeping the old one");
+                Seen::Unusable
             }
         }
     }
 
     /// Loads the table again, once; without an answer the known state stays.
-    async fn look_again(&mut self) -> Result<(), Abandon> {
+    async fn look_again(&mut self) -> Result<Seen, Abandon> {
         let table = &self.birth.table;
         let replaced = |what| Err(Abandon::Replaced { table: table.clone(), what });
         self.shape.checked();
@@ -270,75 +272,12 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
             (Ok(Some(_)), None) => replaced("was created"),
             (Ok(None), Some(_)) => replaced("was dropped"),
             (Ok(Some(now)), Some(known)) if now.uuid() != known.uuid() => replaced("was replaced by another one"),
-            (Ok(Some(now)), Some(_)) => {
-                self.see(now);
-                Ok(())
-            }
-            (Ok(None), None) => Ok(()),
+            (Ok(Some(now)), Some(_)) => Ok(self.see(now)),
+            (Ok(None), None) => Ok(Seen::Usable),
             (Err(error), _) => {
                 tracing::warn!(%table, %error, "cannot look at the table again");
-                Ok(())
+                Ok(Seen::Nothing)
             }
         }
-    }
-
-    async fn take(&mut self, delivery: Delivery) -> Result<(), Abandon> {
-        self.idle_since = Instant::now();
-        if self.open.is_empty() && self.shape.age() > self.context.config.table_refresh {
-            self.look_again().await?;
-            if let Some(newer) = self.newer.take() {
-                self.install(newer);
-            }
-        }
-        let index = delivery.origin.shard.index;
-        if !self.fences.contains_key(&index) {
-            let fence = load::fence(&self.context, &self.birth.table, &self.shape, &delivery.origin).await;
-            self.fences.insert(index, fence);
-        }
-        let fence = &self.fences[&index];
-        if delivery.sequence > fence.at {
-            return self.decode(delivery).await;
-        }
-        if fence.letters.is_empty() {
-            delivery.origin.progress().contained(&self.birth.table, fence.checkpoint());
-        } else {
-            // A letter that is not written yet, or a message behind one: it counts only when the letters do.
-            recover(&delivery, self.shape.plan.as_deref(), &fence.letters, &mut self.open);
-            self.admit(delivery);
-        }
-        Ok(())
-    }
-
-    /// Decodes a delivery whole: its sequence becomes part of a checkpoint, so a batch never ends inside of one.
-    async fn decode(&mut self, delivery: Delivery) -> Result<(), Abandon> {
-        let mark = (self.open.rows(), self.open.letters.len());
-        self.decode_once(&delivery);
-        let surprised = self.open.letters.len() > mark.1 && self.shape.plan.is_some();
-        if surprised && self.shape.age() > LETTER_REFRESH {
-            // The proxy accepted it: perhaps by a newer schema than the one known here.
-            self.look_again().await?;
-            if self.newer.is_some() {
-                self.open.rewind(mark.0, mark.1);
-                if !self.open.is_empty() {
-                    self.held = Some(delivery);
-                    return Ok(());
-                }
-                self.newer.take().into_iter().for_each(|newer| self.install(newer));
-                self.decode_once(&delivery);
-            }
-        }
-        self.admit(delivery);
-        Ok(())
-    }
-
-    /// All of the delivery is in the open batch.
-    fn admit(&mut self, delivery: Delivery) {
-        let Delivery { origin, sequence, permit, .. } = delivery;
-        self.open.extend_to(&origin.shard, origin.incarnation, sequence, permit, Instant::now());
-        self.account.set_open_bytes(self.open.held_bytes());
-    }
-
-    fn decode_once(&mut self, delivery: &Delivery) {
-        decode(delivery, self.shape.plan.as_deref(), &mut self.open);
     }
 }

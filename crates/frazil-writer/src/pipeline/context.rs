@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use frazil_core::policy::TablePolicy;
 use frazil_core::stream::{CommitNotice, StreamDefinition};
 use frazil_core::{Shard, StreamName, TableName};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::budget::Budget;
+use crate::clock::WallClock;
 use crate::config::WriterConfig;
 use crate::metrics::{CauseLabel, Metrics, StreamLabel};
 use crate::shard::ShardState;
@@ -17,8 +20,6 @@ use crate::status::{Problem, StatusBoard};
 
 /// Longest wait for an announcement to leave; it is only a hint.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Namespace of the tables that belong to streams rather than to users.
-const SYSTEM_NAMESPACE: &str = "frazil_system";
 
 /// What all streams of a writer share.
 #[derive(Debug, Clone)]
@@ -29,6 +30,9 @@ pub(crate) struct Shared<So, Si> {
     pub(crate) budget: Budget,
     pub(crate) metrics: Metrics,
     pub(crate) status: StatusBoard,
+    /// Turns to store files or commit.
+    pub(crate) flushes: Arc<Semaphore>,
+    pub(crate) clock: WallClock,
     /// Catalog of the tables that belong to streams.
     pub(crate) default_catalog: String,
 }
@@ -42,6 +46,8 @@ pub(crate) struct StreamContext<So, Si> {
     pub(crate) budget: Budget,
     pub(crate) metrics: Metrics,
     pub(crate) status: StatusBoard,
+    pub(crate) clock: WallClock,
+    flushes: Arc<Semaphore>,
     /// Where messages go that cannot be read: to the dead-letter table of this one, which need not exist.
     pub(crate) unreadable_table: TableName,
     definition: Arc<StreamDefinition>,
@@ -50,10 +56,32 @@ pub(crate) struct StreamContext<So, Si> {
 
 impl<So: Source, Si: TableSink> StreamContext<So, Si> {
     pub(crate) fn new(shared: &Shared<So, Si>, definition: Arc<StreamDefinition>) -> Self {
-        let name = format!("{}.{SYSTEM_NAMESPACE}.{}", shared.default_catalog, definition.name);
-        let Shared { source, sink, config, budget, metrics, status, .. } = shared.clone();
-        let unreadable_table = TableName::parse_full(&name).expect("catalog and stream names are parts of table names");
-        Self { source, sink, config, budget, metrics, status, unreadable_table, definition, shards: Mutex::default() }
+        let Shared { source, sink, config, budget, metrics, status, clock, flushes, .. } = shared.clone();
+        let unreadable_table = TableName::catch_all(&shared.default_catalog, &definition.name)
+            .expect("catalog and stream names are parts of table names");
+        Self {
+            source,
+            sink,
+            config,
+            budget,
+            metrics,
+            status,
+            clock,
+            flushes,
+            unreadable_table,
+            definition,
+            shards: Mutex::default(),
+        }
+    }
+
+    /// How events become rows, as far as the stream decides.
+    pub(crate) fn policy(&self) -> TablePolicy {
+        self.definition.policy
+    }
+
+    /// A turn to store files or commit once. Whoever waits before another try must not keep it.
+    pub(crate) async fn flush_turn(&self) -> SemaphorePermit<'_> {
+        self.flushes.acquire().await.expect("the semaphore is never closed")
     }
 
     pub(crate) fn stream_name(&self) -> &StreamName {

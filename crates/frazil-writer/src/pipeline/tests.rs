@@ -1,25 +1,29 @@
 //! Whole pipelines on a log and a catalog in memory, with paused time.
 
 mod crashes;
+mod evolve;
 mod letters;
 mod limits;
 mod log;
+mod poison;
 mod simulation;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use frazil_core::checkpoint::{Checkpoint, Sequence};
 use frazil_core::idempotency::KeyHash;
 use frazil_core::schema::{Field, Schema, Type};
 use frazil_core::stream::StreamDefinition;
 use frazil_core::{Shard, TableName};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{PipelineError, Shared, StreamContext};
 use crate::budget::Budget;
+use crate::clock::WallClock;
 use crate::config::WriterConfig;
 use crate::metrics::{Metrics, StreamLabel};
 use crate::sink::fake::FakeSink;
@@ -34,6 +38,7 @@ struct World {
     config: WriterConfig,
     metrics: Metrics,
     status: StatusBoard,
+    clock: WallClock,
 }
 
 /// A running pipeline; dropping it is a crash.
@@ -64,8 +69,7 @@ fn number_schema() -> Schema {
 }
 
 fn request(table: &TableName, events: impl IntoIterator<Item = u64>) -> Request {
-    let events = events.into_iter().map(|n| format!("{{\"n\":{n}}}")).collect();
-    Request { table: table.clone(), key: None, events }
+    Request::new(table, events.into_iter().map(|n| format!("{{\"n\":{n}}}")))
 }
 
 fn keyed(key: u8, request: Request) -> Request {
@@ -74,7 +78,7 @@ fn keyed(key: u8, request: Request) -> Request {
 
 /// An event that does not fit the table.
 fn bad(table: &TableName) -> Request {
-    Request { table: table.clone(), key: None, events: vec!["{\"n\":\"x\"}".to_owned()] }
+    Request::new(table, ["{\"n\":\"x\"}"])
 }
 
 impl World {
@@ -87,6 +91,7 @@ impl World {
             config: WriterConfig::new(0, 1),
             metrics: Metrics::default(),
             status: StatusBoard::default(),
+            clock: WallClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
         };
         world.shards().iter().for_each(|shard| world.source.create(shard, 7));
         world
@@ -108,6 +113,8 @@ impl World {
             budget: Budget::new(self.config.memory_bytes),
             metrics: self.metrics.clone(),
             status: self.status.clone(),
+            flushes: Arc::new(Semaphore::new(self.config.concurrent_flushes)),
+            clock: self.clock,
             default_catalog: "lake".to_owned(),
         }
     }

@@ -1,5 +1,7 @@
 //! Tables in memory, for tests: properties, snapshots, fences, and faults at any operation.
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,8 +13,9 @@ use frazil_core::schema::{ID_COLUMN, Schema};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Append, CommitError, Committed, SinkError, SinkTable, Staged, TableSink};
+use super::{Append, CommitError, Committed, EvolveError, SinkError, SinkTable, Staged, TableSink};
 use crate::columns;
+use apply::{commit_in, evolve_in};
 
 /// An operation that a fault may hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +24,7 @@ pub(crate) enum Op {
     Create,
     Stage,
     Commit,
+    Evolve,
 }
 
 /// What happens to an operation.
@@ -32,6 +36,8 @@ pub(crate) enum Fault {
     Unavailable,
     /// It does not happen, and will not.
     Rejected,
+    /// It does not happen, for somebody else was faster. Only for a change of the schema.
+    Conflict,
     /// It does not happen, and the caller does not know.
     LoseRequest,
     /// It happens, and the caller does not know.
@@ -51,6 +57,8 @@ pub(crate) struct FakeSink {
     script: Arc<Mutex<Script>>,
     /// Told of every hang.
     pub(crate) hung: Arc<Notify>,
+    /// Flushing operations under way, and the most there ever were.
+    flushing: Arc<Mutex<(usize, usize)>>,
 }
 
 #[derive(Default)]
@@ -66,6 +74,7 @@ pub(crate) struct FakeTable {
     name: TableName,
     schema: Arc<Schema>,
     arrow: SchemaRef,
+    last_column_id: i32,
     pub(crate) properties: BTreeMap<String, String>,
     pub(crate) snapshots: Vec<Snapshot>,
 }
@@ -81,14 +90,29 @@ pub(crate) struct Snapshot {
 impl FakeTable {
     fn new(name: &TableName, schema: Schema) -> Self {
         let arrow = columns::arrow_schema(&schema);
+        let last_column_id = schema.highest_field_id();
         Self {
             uuid: Uuid::new_v4(),
             name: name.clone(),
             schema: Arc::new(schema),
             arrow,
+            last_column_id,
             properties: BTreeMap::new(),
             snapshots: Vec::new(),
         }
+    }
+
+    /// Makes it the current schema, under a new id.
+    fn take_schema(&mut self, schema: Schema) {
+        let schema = Schema { schema_id: self.schema.schema_id + 1, ..schema };
+        self.last_column_id = self.last_column_id.max(schema.highest_field_id());
+        self.arrow = columns::arrow_schema(&schema);
+        self.schema = Arc::new(schema);
+    }
+
+    /// Names of the columns.
+    pub(crate) fn columns(&self) -> Vec<String> {
+        self.schema.fields.iter().map(|field| field.name.clone()).collect()
     }
 
     /// Values of `__id__`, in commit order.
@@ -110,7 +134,12 @@ impl FakeTable {
 impl FakeSink {
     pub(crate) fn new() -> Self {
         let script: Script = Box::new(|_, _| Fault::None);
-        Self { state: Arc::default(), script: Arc::new(Mutex::new(script)), hung: Arc::new(Notify::new()) }
+        Self {
+            state: Arc::default(),
+            script: Arc::new(Mutex::new(script)),
+            hung: Arc::new(Notify::new()),
+            flushing: Arc::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -147,10 +176,21 @@ impl FakeSink {
     /// Another schema for the table, as a user would set it.
     pub(crate) fn set_schema(&self, name: &TableName, schema: Schema) {
         let mut state = self.state();
+        state.tables.get_mut(name).expect("the test created it").take_schema(schema.with_system_columns());
+    }
+
+    /// Alters the table as a user would; the function is told the last column id.
+    pub(crate) fn alter(&self, name: &TableName, change: impl FnOnce(&mut Schema, i32)) {
+        let mut state = self.state();
         let table = state.tables.get_mut(name).expect("the test created it");
-        let schema = Schema { schema_id: table.schema.schema_id + 1, ..schema.with_system_columns() };
-        table.arrow = columns::arrow_schema(&schema);
-        table.schema = Arc::new(schema);
+        let mut schema = table.schema.as_ref().clone();
+        change(&mut schema, table.last_column_id);
+        table.take_schema(schema);
+    }
+
+    /// A table without system columns, as users have them.
+    pub(crate) fn create_foreign_table(&self, name: &TableName, schema: Schema) {
+        self.state().tables.insert(name.clone(), FakeTable::new(name, schema));
     }
 
     /// Changes a property behind everybody's back.
@@ -176,8 +216,14 @@ impl FakeSink {
         self.state().commits
     }
 
+    /// The most operations that ever stored or committed at the same time.
+    pub(crate) fn most_flushing(&self) -> usize {
+        self.flushing.lock().expect("no test panics while it holds the lock").1
+    }
+
     /// Decides the fate of an operation and runs it accordingly. `None`: it did not happen, or nobody knows.
     async fn act<T>(&self, op: Op, table: &TableName, work: impl FnOnce(&mut State) -> T) -> Result<T, Fault> {
+        let _flushing = matches!(op, Op::Stage | Op::Commit | Op::Evolve).then(|| Flushing::begin(&self.flushing));
         // Every operation takes a moment, so that others come in between.
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         let fault = (self.script.lock().expect("no test panics while it holds the lock"))(op, table);
@@ -194,8 +240,26 @@ impl FakeSink {
                 self.hung.notify_one();
                 std::future::pending().await
             }
-            Fault::Unavailable | Fault::Rejected | Fault::LoseRequest => Err(fault),
+            Fault::Unavailable | Fault::Rejected | Fault::Conflict | Fault::LoseRequest => Err(fault),
         }
+    }
+}
+
+/// An operation that is under way.
+struct Flushing(Arc<Mutex<(usize, usize)>>);
+
+impl Flushing {
+    fn begin(count: &Arc<Mutex<(usize, usize)>>) -> Self {
+        let mut counts = count.lock().expect("no test panics while it holds the lock");
+        counts.0 += 1;
+        counts.1 = counts.1.max(counts.0);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        self.0.lock().expect("no test panics while it holds the lock").0 -= 1;
     }
 }
 
@@ -217,6 +281,10 @@ impl SinkTable for FakeTable {
 
     fn arrow_schema(&self) -> &SchemaRef {
         &self.arrow
+    }
+
+    fn last_column_id(&self) -> i32 {
+        self.last_column_id
     }
 
     fn property(&self, key: &str) -> Option<&str> {
@@ -242,6 +310,21 @@ impl TableSink for FakeSink {
             state.tables.entry(name.clone()).or_insert_with(|| FakeTable::new(name, schema.clone())).clone()
         };
         self.act(Op::Create, name, create).await.map_err(sink_error)
+    }
+
+    async fn evolve(
+        &self,
+        table: &FakeTable,
+        schema: &Schema,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<FakeTable, EvolveError> {
+        let evolve = |state: &mut State| evolve_in(state.tables.get_mut(&table.name), table, schema, properties);
+        match self.act(Op::Evolve, &table.name, evolve).await {
+            Ok(done) => done,
+            Err(Fault::Rejected) => Err(EvolveError::Rejected("scripted".into())),
+            Err(Fault::Conflict) => Err(EvolveError::Conflict("scripted".into())),
+            Err(_) => Err(EvolveError::Unavailable("scripted".into())),
+        }
     }
 
     async fn stage(
@@ -273,32 +356,4 @@ impl TableSink for FakeSink {
             Err(_) => Err(CommitError::Unknown("scripted".into())),
         }
     }
-}
-
-fn commit_in(
-    table: Option<&mut FakeTable>,
-    uuid: Uuid,
-    files: Option<&RecordBatch>,
-    append: &Append,
-) -> Result<(Committed, FakeTable), CommitError> {
-    let table = table.ok_or(CommitError::Gone)?;
-    if table.uuid != uuid {
-        return Err(CommitError::Replaced);
-    }
-    if let Some(ours) = table.snapshots.iter().find(|snapshot| snapshot.commit_id == append.commit_id) {
-        return Ok((Committed::new(ours.id, true), table.clone()));
-    }
-    for fence in &append.fence {
-        let found = table.properties.get(&fence.key).cloned();
-        if found != fence.expected {
-            return Err(CommitError::Fenced { key: fence.key.clone(), expected: fence.expected.clone(), found });
-        }
-    }
-    for fence in &append.fence {
-        table.properties.insert(fence.key.clone(), fence.value.clone());
-    }
-    let id = table.snapshots.len() as i64 + 1;
-    let (commit_id, summary, rows) = (append.commit_id, append.summary.clone(), files.cloned());
-    table.snapshots.push(Snapshot { id, commit_id, summary, rows });
-    Ok((Committed::new(id, false), table.clone()))
 }

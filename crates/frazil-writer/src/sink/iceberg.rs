@@ -8,10 +8,12 @@ use arrow_schema::SchemaRef;
 use frazil_core::TableName;
 use frazil_core::schema::Schema;
 use frazil_iceberg::data_file::{StageError, StageOptions, StagedFiles, stage};
-use frazil_iceberg::{AppendError, CatalogError, Catalogs, FencedAppend, RestCatalog, Table, table_ident};
+use frazil_iceberg::{
+    AppendError, CatalogError, Catalogs, FencedAppend, RestCatalog, SchemaUpdateError, Table, table_ident,
+};
 use uuid::Uuid;
 
-use super::{Append, CommitError, Committed, SinkError, SinkTable, Staged, TableSink};
+use super::{Append, CommitError, Committed, EvolveError, SinkError, SinkTable, Staged, TableSink};
 use crate::columns;
 
 /// Tables in Iceberg catalogs.
@@ -67,6 +69,10 @@ impl SinkTable for IcebergTable {
         &self.arrow
     }
 
+    fn last_column_id(&self) -> i32 {
+        self.table.last_column_id()
+    }
+
     fn property(&self, key: &str) -> Option<&str> {
         self.table.property(key)
     }
@@ -92,9 +98,9 @@ impl TableSink for IcebergSink {
     async fn create(&self, name: &TableName, schema: &Schema) -> Result<IcebergTable, SinkError> {
         let catalog = self.catalog(name)?;
         let ident = table_ident(name.namespace(), name.table());
-        let create =
-            frazil_iceberg::create::create_table(&schema.to_value().to_string(), "day(__ts__)", BTreeMap::new(), None)
-                .map_err(|error| SinkError::Rejected(error.into()))?;
+        let json = schema.to_value().to_string();
+        let create = frazil_iceberg::create::create_table(&json, "day(__ts__)", "", BTreeMap::new(), None)
+            .map_err(|error| SinkError::Rejected(error.into()))?;
         catalog.create_namespace(&ident.namespace).await.map_err(catalog_error)?;
         let table = match catalog.create_table(&ident, create).await {
             Ok(table) => table,
@@ -102,6 +108,18 @@ impl TableSink for IcebergSink {
             Err(error) => return Err(catalog_error(error)),
         };
         IcebergTable::new(name, table)
+    }
+
+    async fn evolve(
+        &self,
+        table: &IcebergTable,
+        schema: &Schema,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<IcebergTable, EvolveError> {
+        let catalog = self.catalog(&table.name).map_err(|error| EvolveError::Rejected(error.into()))?;
+        let schema = schema.to_value().to_string();
+        let now = catalog.update_schema(&table.table, &schema, properties.clone()).await.map_err(evolve_error)?;
+        IcebergTable::new(&table.name, now).map_err(|error| EvolveError::Rejected(error.into()))
     }
 
     async fn stage(
@@ -142,6 +160,16 @@ fn catalog_error(error: CatalogError) -> SinkError {
 
 fn stage_error(error: StageError) -> SinkError {
     if error.is_retryable() { SinkError::Unavailable(error.into()) } else { SinkError::Rejected(error.into()) }
+}
+
+fn evolve_error(error: SchemaUpdateError) -> EvolveError {
+    match error {
+        SchemaUpdateError::Conflict { .. } => EvolveError::Conflict(error.into()),
+        SchemaUpdateError::Replaced { .. } => EvolveError::Replaced,
+        SchemaUpdateError::Gone { .. } => EvolveError::Gone,
+        SchemaUpdateError::Unavailable { .. } => EvolveError::Unavailable(error.into()),
+        SchemaUpdateError::Rejected(_) | SchemaUpdateError::Invalid { .. } => EvolveError::Rejected(error.into()),
+    }
 }
 
 fn append_error(error: AppendError) -> CommitError {

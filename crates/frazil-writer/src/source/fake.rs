@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use frazil_core::checkpoint::{Incarnation, Sequence};
-use frazil_core::envelope::{ContinuityFields, EncodedEnvelope, EnvelopeBuilder, Section, SectionHeader};
+use frazil_core::envelope::{ContinuityFields, EncodedEnvelope, EnvelopeBuilder, Section, SectionHeader, Unroutable};
 use frazil_core::idempotency::KeyHash;
 use frazil_core::stream::{CommitNotice, Progress};
 use frazil_core::{Shard, TableName};
@@ -45,7 +45,17 @@ struct FakeShard {
 pub(crate) struct Request {
     pub(crate) table: TableName,
     pub(crate) key: Option<KeyHash>,
-    pub(crate) events: Vec<String>,
+    pub(crate) request_key: Option<String>,
+    pub(crate) unroutable: Option<Unroutable>,
+    /// One line each, whatever is in it.
+    pub(crate) events: Vec<Vec<u8>>,
+}
+
+impl Request {
+    pub(crate) fn new<E: Into<Vec<u8>>>(table: &TableName, events: impl IntoIterator<Item = E>) -> Self {
+        let events = events.into_iter().map(Into::into).collect();
+        Self { table: table.clone(), key: None, request_key: None, unroutable: None, events }
+    }
 }
 
 impl FakeSource {
@@ -84,14 +94,16 @@ impl FakeSource {
         spoil: impl FnOnce(&mut EncodedEnvelope),
     ) -> Sequence {
         let mut builder = EnvelopeBuilder::new();
-        for Request { table, key, events } in requests {
-            let text: String = events.iter().map(|event| format!("{event}\n")).collect();
+        for Request { table, key, request_key, unroutable, events } in requests {
+            let text: Vec<u8> = events.iter().flat_map(|event| event.iter().copied().chain([b'\n'])).collect();
             let (count, len) = (events.len() as u32, text.len() as u32);
             let header = SectionHeader {
                 table: table.clone(),
                 count,
                 received: 1_700_000_000_000_000,
                 key: *key,
+                request_key: request_key.clone(),
+                unroutable: unroutable.clone(),
                 first: 0,
                 len,
             };

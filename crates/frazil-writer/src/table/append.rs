@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Abandon, FencedBy};
 use crate::pipeline::StreamContext;
-use crate::sink::{Append, CommitError, Committed, SinkTable, Staged, TableSink};
+use crate::sink::{Append, CommitError, Committed, SinkError, SinkTable, Staged, TableSink};
 use crate::source::Source;
 
 /// Summary key with the name of the writer that made a commit.
@@ -22,15 +22,19 @@ pub(super) async fn append<So: Source, Si: TableSink>(
     rows: Option<RecordBatch>,
     append: &Append,
 ) -> Result<(Committed, Si::Table), Abandon> {
+    let mut table = table.clone();
     let staged = match rows {
-        Some(rows) => Some(stage(context, name, table, rows).await),
+        Some(rows) => Some(stage(context, name, &mut table, rows).await?),
         None => None,
     };
     let files = staged.as_ref().map(|staged| &staged.files);
     let mut trouble = context.trouble(name, "commit");
     loop {
         // Always the very same append: it is committed at most once, and an open outcome is resolved by asking again.
-        let error = match context.sink.commit(table, files, append).await {
+        let turn = context.flush_turn().await;
+        let outcome = context.sink.commit(&table, files, append).await;
+        drop(turn);
+        let error = match outcome {
             Ok((committed, now)) => {
                 if committed.adopted() {
                     context.metrics.adopted.get_or_create(&context.stream_label()).inc();
@@ -58,23 +62,50 @@ pub(super) async fn append<So: Source, Si: TableSink>(
 async fn stage<So: Source, Si: TableSink>(
     context: &StreamContext<So, Si>,
     name: &TableName,
-    table: &Si::Table,
+    table: &mut Si::Table,
     rows: RecordBatch,
-) -> Staged<Si::Files> {
+) -> Result<Staged<Si::Files>, Abandon> {
     let started = Instant::now();
     let mut trouble = context.trouble(name, "store files");
     let staged = loop {
         let prefix = format!("{}-{}", context.config.name, Uuid::now_v7());
-        match context.sink.stage(table, rows.clone(), &prefix).await {
+        let turn = context.flush_turn().await;
+        let outcome = context.sink.stage(&*table, rows.clone(), &prefix).await;
+        drop(turn);
+        match outcome {
             Ok(staged) => break staged,
-            Err(error) => trouble.sink(&error).await,
+            Err(error) => {
+                trouble.sink(&error).await;
+                if matches!(error, SinkError::Rejected(_)) {
+                    look_again(context, name, table).await?;
+                }
+            }
         }
     };
     let label = context.stream_label();
     context.metrics.stage_seconds.get_or_create(&label).observe(started.elapsed().as_secs_f64());
     context.metrics.files.get_or_create(&label).inc_by(staged.count as u64);
     context.metrics.file_bytes.get_or_create(&label).inc_by(staged.bytes);
-    staged
+    Ok(staged)
+}
+
+/// Somebody may have put right what kept files from being stored: a property, a permission, the columns.
+async fn look_again<So: Source, Si: TableSink>(
+    context: &StreamContext<So, Si>,
+    name: &TableName,
+    table: &mut Si::Table,
+) -> Result<(), Abandon> {
+    let replaced = |what| Err(Abandon::Replaced { table: name.clone(), what });
+    match context.sink.load(name).await {
+        Ok(Some(now)) if now.uuid() != table.uuid() => replaced("was replaced by another one"),
+        Ok(Some(now)) if now.schema() != table.schema() => replaced("refuses files and has other columns now"),
+        Ok(Some(now)) => {
+            *table = now;
+            Ok(())
+        }
+        Ok(None) => replaced("was dropped"),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The batch is fenced off: finds out, for the log, who made the newest commit.

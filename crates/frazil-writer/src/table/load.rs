@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use frazil_core::TableName;
-use frazil_core::mapping::{MappingPolicy, Plan};
+use frazil_core::mapping::Plan;
+use frazil_core::policy::{PolicyError, TablePolicy};
 use tokio::time::Instant;
 
 use super::fence::ShardFence;
@@ -23,6 +24,13 @@ pub(super) struct Shape<T> {
     pub(super) dead: Option<T>,
     /// How events become its rows; `None` if there is no table.
     pub(super) plan: Option<Arc<Plan>>,
+    /// Refuses the events for which the table might be altered; `None` if it never is.
+    pub(super) probe: Option<Arc<Plan>>,
+    /// Whether the policy wants columns that the table does not have, whatever the events are.
+    pub(super) lacks_columns: bool,
+    /// The stream's policy with the table's own settings.
+    pub(super) policy: TablePolicy,
+    stream_policy: TablePolicy,
     checked: Instant,
 }
 
@@ -50,35 +58,70 @@ impl<T: SinkTable> Shape<T> {
         let dead = context.sink.load(&table.dead_letter()).await?;
         // After the letters, so that it is not older than they are.
         let main = context.sink.load(table).await?;
-        Self::new(main, dead).map_err(SinkError::Rejected)
+        if let Some(error) = main.as_ref().and_then(|main| policy_of(main, context.policy()).err()) {
+            warn(table, &error);
+        }
+        Self::new(main, dead, context.policy()).map_err(SinkError::Rejected)
     }
 
-    fn new(main: Option<T>, dead: Option<T>) -> Result<Self, Cause> {
-        let plan = match &main {
-            None => None,
-            Some(table) => {
-                // Refuses columns that cannot be built, so that `columns` cannot fail.
-                Columns::new(table.arrow_schema())?;
-                Some(Arc::new(Plan::new(table.schema(), &MappingPolicy::default())?))
-            }
+    fn new(main: Option<T>, dead: Option<T>, stream_policy: TablePolicy) -> Result<Self, Cause> {
+        let mut shape = Self {
+            main: None,
+            dead,
+            plan: None,
+            probe: None,
+            lacks_columns: false,
+            policy: stream_policy,
+            stream_policy,
+            checked: Instant::now(),
         };
-        Ok(Self { main, dead, plan, checked: Instant::now() })
+        let Some(table) = main else { return Ok(shape) };
+        // Refuses columns that cannot be built, so that `columns` cannot fail.
+        Columns::new(table.arrow_schema())?;
+        shape.policy = policy_of(&table, stream_policy).unwrap_or(stream_policy);
+        shape.plan = Some(Arc::new(shape.policy.writing_plan(table.schema())?));
+        shape.probe = shape.policy.probing_plan(table.schema())?.map(Arc::new);
+        shape.lacks_columns = shape.policy.wants_system_columns(table.schema());
+        shape.main = Some(table);
+        Ok(shape)
     }
 
-    /// The same with a newer version of the table, of another schema.
-    pub(super) fn with_main(&self, main: T) -> Result<Self, Cause> {
-        Self::new(Some(main), self.dead.clone())
+    /// The same with a newer version of the table, of another schema or policy.
+    pub(super) fn with_main(&self, name: &TableName, main: T) -> Result<Self, Cause> {
+        self.warn_of_policy(name, &main);
+        Self::new(Some(main), self.dead.clone(), self.stream_policy)
     }
 
-    /// Whether rows of this shape fit `table`.
-    pub(super) fn same_schema(&self, table: &T) -> bool {
-        self.main.as_ref().is_some_and(|main| main.schema() == table.schema())
+    /// Whether events become rows of `table` just as they do of this shape.
+    pub(super) fn is_of(&self, table: &T) -> bool {
+        let policy = || policy_of(table, self.stream_policy).unwrap_or(self.stream_policy);
+        self.main.as_ref().is_some_and(|main| main.schema() == table.schema()) && self.policy == policy()
     }
 
-    /// Takes newer metadata with the same schema.
-    pub(super) fn refresh(&mut self, main: T) {
+    /// Takes newer metadata with the same schema and policy.
+    pub(super) fn refresh(&mut self, name: &TableName, main: T) {
+        self.warn_of_policy(name, &main);
         self.main = Some(main);
         self.checked();
+    }
+
+    /// Once for every mistake: properties are written by people.
+    fn warn_of_policy(&self, name: &TableName, now: &T) {
+        let known = self.main.as_ref().and_then(|main| policy_of(main, self.stream_policy).err());
+        match policy_of(now, self.stream_policy) {
+            Err(error) if known.as_ref() != Some(&error) => warn(name, &error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Whether the table may be altered at all.
+    pub(super) fn alterable(&self) -> bool {
+        self.probe.is_some() || self.lacks_columns
+    }
+
+    /// Whether the catalog was asked after `then`.
+    pub(super) fn looked_after(&self, then: Instant) -> bool {
+        self.checked > then
     }
 
     /// The catalog was asked just now.
@@ -100,6 +143,15 @@ impl<T: SinkTable> Shape<T> {
     pub(super) fn row_width(&self) -> usize {
         self.plan.as_ref().map_or(0, |plan| plan.fixed_width())
     }
+}
+
+/// The stream's policy with what the table's properties say.
+fn policy_of<T: SinkTable>(table: &T, stream_policy: TablePolicy) -> Result<TablePolicy, PolicyError> {
+    stream_policy.with_properties(|key| table.property(key))
+}
+
+fn warn(table: &TableName, error: &PolicyError) {
+    tracing::warn!(%table, %error, "the stream's policy is used for the table");
 }
 
 /// What the tables say about a shard. A property that cannot be read stops the table until somebody corrects it.

@@ -56,7 +56,7 @@ async fn a_crash_between_the_two_commits_keeps_letters_letters() {
         drop(run);
         world.sink.set_schema(&a, text_schema());
         // Another batch boundary than before the crash, and a new letter next to the old one.
-        world.source.publish(&world.shard(), &[request(&a, [4]), Request { events: vec!["[]".to_owned()], ..bad(&a) }]);
+        world.source.publish(&world.shard(), &[request(&a, [4]), Request::new(&a, ["[]"])]);
         let run = world.start();
         world.done().await;
         run.drain().await;

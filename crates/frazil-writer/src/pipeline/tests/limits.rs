@@ -1,6 +1,15 @@
 //! Memory, batch sizes, idle tables, the supervisor.
 
+use frazil_core::checkpoint::Incarnation;
+use frazil_core::envelope::{Section, SectionHeader};
+use frazil_core::mapping::{MappingPolicy, Plan};
+use tokio::time::Instant;
+
 use super::*;
+use crate::batch::OpenBatch;
+use crate::columns::{Columns, arrow_schema};
+use crate::rows::{Content, Delivery, Part, decode};
+use crate::shard::ShardState;
 use crate::sink::fake::{Fault, Op};
 
 #[tokio::test(start_paused = true)]
@@ -36,6 +45,95 @@ async fn a_thousand_tables_stay_within_the_memory_budget() {
     tasks.join_next().await.expect("one task").expect("no panic").expect("no error");
     let rows: usize = tables.iter().map(|table| once(world.sink.ids(table)).len()).sum();
     assert_eq!(rows, 2 * 1000 * 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_take_turns_to_store_and_commit() {
+    let mut world = World::new(1);
+    world.config.concurrent_flushes = 3;
+    let tables: Vec<TableName> = (0..100).map(|n| table(&format!("t{n}"))).collect();
+    for table in &tables {
+        world.sink.create_table(table, number_schema());
+        world.source.publish(&world.shard(), &[request(table, 0..5), bad(table)]);
+    }
+    let run = world.start();
+    world.done().await;
+    run.drain().await;
+    assert_eq!(world.sink.most_flushing(), 3);
+    assert!(tables.iter().all(|table| world.sink.ids(table).len() == 5));
+}
+
+/// Whoever waits before another try leaves the turn to others.
+#[tokio::test(start_paused = true)]
+async fn a_table_in_trouble_keeps_no_turn() {
+    let mut world = World::new(1);
+    world.config.concurrent_flushes = 1;
+    let (a, b) = (table("a"), table("b"));
+    for table in [&a, &b] {
+        world.sink.create_table(table, number_schema());
+        world.source.publish(&world.shard(), &[request(table, [1])]);
+    }
+    let name = a.clone();
+    world.sink.script(move |op, table| match op {
+        Op::Stage | Op::Commit if *table == name => Fault::Unavailable,
+        _ => Fault::None,
+    });
+    let run = world.start();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((world.sink.ids(&a).len(), world.sink.ids(&b).len()), (0, 1));
+    world.sink.heal();
+    world.done().await;
+    run.drain().await;
+    assert_eq!(once(world.sink.ids(&a)).len(), 1);
+}
+
+/// Tables that are idle cost their task and what is known of the table, and little else.
+#[test]
+fn a_table_task_is_small() {
+    fn size<A, B, C, F: Future>(_task: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+    let bytes = size(crate::table::run::<crate::source::JetStreamSource, crate::sink::IcebergSink>);
+    assert!(bytes <= 16 << 10, "{bytes} bytes");
+}
+
+/// Rows, letters and both: the batch holds budget for about what it has allocated, whatever was taken at first.
+#[tokio::test(start_paused = true)]
+async fn the_budget_covers_what_a_batch_has_allocated() {
+    let schema = Schema::new(vec![Field::optional(1, "n", Type::Long), Field::optional(2, "s", Type::String)]);
+    let schema = schema.with_system_columns();
+    let plan = Plan::new(&schema, &MappingPolicy::default()).expect("a plain schema");
+    let wide = format!("{{\"s\":\"{}\"}}", "x".repeat(3000));
+    for lines in [["{}", "{}"], ["[]", "x"], ["{\"n\":1}", "{\"unknown\":[1,2,3]}"], [&wide, "{}"], [&wide, "x"]] {
+        let budget = Budget::new(64 << 20);
+        let mut batch = OpenBatch::new(Some(Columns::new(&arrow_schema(&schema)).expect("Iceberg types")));
+        let origin = Arc::new(ShardState::new(Shard::new("s".parse().expect("valid"), 0), Incarnation(1), 0, None));
+        for sequence in 1..200 {
+            let content = Content::Sections(vec![part(&lines.repeat(20))]);
+            let permit = budget.acquire(content.bytes(plan.fixed_width())).await;
+            let delivery = Delivery { origin: Arc::clone(&origin), sequence, content, permit };
+            decode(&delivery, Some(&plan), &mut batch);
+            batch.extend_to(&origin.shard, origin.incarnation, sequence, delivery.permit, Instant::now());
+            let (held, allocated) = (batch.held_bytes(), batch.allocated());
+            assert!(held <= allocated + 1024, "{lines:?}: {held} held for {allocated}");
+            assert!(held >= allocated / 2, "{lines:?}: {held} held for {allocated}");
+        }
+    }
+}
+
+fn part(lines: &[&str]) -> Part {
+    let events: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let header = SectionHeader {
+        table: table("a"),
+        count: lines.len() as u32,
+        received: 0,
+        key: None,
+        request_key: None,
+        unroutable: None,
+        first: 0,
+        len: events.len() as u32,
+    };
+    Part { section: Section { header, events: events.into() }, first_index: 0, repeats: 0 }
 }
 
 #[tokio::test(start_paused = true)]
