@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::dead_letter::DeadLetterArgs;
 use crate::dev::DevArgs;
 use crate::exit;
 use crate::init::InitArgs;
@@ -20,6 +21,7 @@ Examples:
   frazil send --table web.clicks clicks.ndjson load a file into a table
   frazil table describe web.clicks             what the table looks like now
   frazil stream create sales --shards 4        a stream of your own
+  frazil dead-letter list                      events that did not fit
   frazil check-config frazil.toml              is this configuration right?
 
 Exit codes: 0 done, 1 failed, 64 wrong arguments, 78 wrong configuration.";
@@ -38,12 +40,14 @@ pub(crate) enum Command {
     Dev(Box<DevArgs>),
     /// Send events from files or standard input
     Send(Box<SendArgs>),
-    /// Create, list, describe and delete event streams
+    /// Create, change, list, describe and delete event streams
     Stream(StreamArgs),
     /// Create, list and revoke API tokens
     Token(TokenArgs),
     /// Create and describe tables
     Table(TableArgs),
+    /// List, show and replay events that did not fit their table
+    DeadLetter(DeadLetterArgs),
     /// Run a proxy: accepts events over HTTP
     Proxy(ProxyArgs),
     /// Run a writer: commits events to tables

@@ -33,6 +33,7 @@ use crate::config::{Config, EmbeddedSection, NatsSection, Properties, ProxySecti
 use crate::exit::Failure;
 use crate::lifecycle::{self, Stage, Stop};
 use crate::roles::{self, Parts};
+use crate::stream::PolicyArgs;
 use crate::{reach, stream, telemetry, token};
 use banner::Banner;
 use data_dir::{DataDir, DevCatalog, DevNats};
@@ -137,7 +138,7 @@ async fn start(
 
     let log = reach::connect_log(&config.nats, "frazil-dev").await?;
     log.ensure_bucket(1).await.context("cannot make the control bucket")?;
-    ensure_stream(&log, args.shards).await?;
+    ensure_stream(&log, &args.policy, &config, args.shards).await?;
     let token = ensure_token(&log, data).await?;
 
     let mut parts = Parts::on(log, &config).await?;
@@ -200,21 +201,28 @@ fn config(args: &DevArgs, nats: &DevNats, catalog_uri: String) -> Config {
     }
 }
 
-async fn ensure_stream(log: &Log, shards: u32) -> anyhow::Result<()> {
+/// The stream of the printed lines. Settings given as flags also change one that is there already.
+async fn ensure_stream(log: &Log, policy: &PolicyArgs, config: &Config, shards: u32) -> Result<(), Failure> {
     let name: frazil_core::StreamName = STREAM.parse().context("the stream's name")?;
     if let Some(existing) = log.control().get_stream(&name).await.context("cannot read the control bucket")? {
         if existing.shards != shards {
             info!(shards = existing.shards, "the stream `default` exists already and keeps its shards");
         }
+        let change = |mut definition| policy.apply(config, &mut definition).map(|()| definition);
+        let changed = stream::store(log, &existing, change).await?;
+        if changed != existing {
+            info!("the settings of the stream `default` are changed");
+        }
         return Ok(());
     }
-    let definition = StreamDefinition {
+    let mut definition = StreamDefinition {
         shards,
         on_missing_table: OnMissingTable::Create,
         max_bytes: SHARD_MAX_BYTES,
         ..StreamDefinition::new(name, reach::now_micros())
     };
-    stream::make(log, &definition).await
+    policy.apply(config, &mut definition)?;
+    Ok(stream::make(log, &definition).await?)
 }
 
 /// The kept token, and its record in the bucket, also if the bucket is new.

@@ -5,12 +5,14 @@
 mod admin;
 mod args;
 mod config;
+mod dead_letter;
 mod dev;
 mod exit;
 mod init;
 mod lifecycle;
 mod reach;
 mod roles;
+mod schema_file;
 mod send;
 mod stream;
 mod table;
@@ -46,6 +48,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Stream(args) => lifecycle::client(stream::run(args)),
         Command::Token(args) => lifecycle::client(token::run(args)),
         Command::Table(args) => lifecycle::client(table::run(args)),
+        Command::DeadLetter(args) => lifecycle::client(dead_letter::run(args)),
         Command::Send(args) => lifecycle::client(send::run(*args)),
         Command::CheckConfig(args) => config::check(&args),
     }

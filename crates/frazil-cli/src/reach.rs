@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use frazil_core::TableName;
 use frazil_iceberg::rest::Secret as CatalogSecret;
-use frazil_iceberg::{Auth, Catalogs, RestCatalog, RestCatalogConfig};
-use frazil_log::{Log, LogConfig};
+use frazil_iceberg::{Auth, CatalogError, Catalogs, RestCatalog, RestCatalogConfig};
+use frazil_log::{Log, LogConfig, LogError};
 
 use crate::config::{self, AuthKind, AuthSection, CatalogSection, Config, NatsSection};
 use crate::dev::DevState;
@@ -99,6 +99,12 @@ pub(crate) async fn log(config: &Config) -> anyhow::Result<Log> {
 pub(crate) async fn connect_log(section: &NatsSection, client: &str) -> anyhow::Result<Log> {
     let log = Log::connect(&log_config(section, client)).await;
     log.with_context(|| format!("cannot reach the log at {}", section.servers.join(", ")))
+}
+
+/// Whether what could not be reached may be reached later, without a change of settings.
+pub(crate) fn may_come_up(error: &anyhow::Error) -> bool {
+    let log = error.downcast_ref::<LogError>().is_some_and(|error| matches!(error, LogError::Unavailable { .. }));
+    log || error.downcast_ref::<CatalogError>().is_some_and(CatalogError::is_retryable)
 }
 
 /// Connects to every configured catalog.

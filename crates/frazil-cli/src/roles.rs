@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -91,7 +91,7 @@ pub(crate) struct CatalogArgs {
 pub(crate) fn proxy(args: ProxyArgs) -> Result<ExitCode, Failure> {
     let config = load(&args.config)?;
     lifecycle::serve(|stop| async move {
-        let mut parts = Parts::connect(&config, "frazil-proxy").await?;
+        let mut parts = Parts::connect(&config, "frazil-proxy", &stop).await?;
         let mut registry = Registry::default();
         let proxy = parts.proxy(&config, &mut registry)?;
         let listener = bind("proxy.listen", config.proxy.listen).await?;
@@ -111,7 +111,7 @@ pub(crate) fn writer(args: WriterArgs) -> Result<ExitCode, Failure> {
     let config = load(&args.config)?;
     lifecycle::serve(|stop| async move {
         let name = format!("frazil-writer-{}", args.ordinal);
-        let mut parts = Parts::connect(&config, &name).await?;
+        let mut parts = Parts::connect(&config, &name, &stop).await?;
         let mut registry = Registry::default();
         let writer = parts.writer(&config, args.ordinal, args.replicas, &mut registry)?;
         let admin = admin("writer.admin_listen", config.writer.admin_listen, registry, writer_readiness(&writer))?;
@@ -141,6 +141,11 @@ fn load(path: &Path) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// How long a starting role waits for a log or a catalog that cannot be reached. Longer: the role ends with an error.
+const STARTUP_PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two tries to connect.
+const STARTUP_PAUSE: Duration = Duration::from_millis(500);
+
 /// What proxy and writer share: the log, its directory, the catalogs.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -151,8 +156,25 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Connects to everything, or says what cannot be reached.
-    pub(crate) async fn connect(config: &Config, name: &str) -> anyhow::Result<Self> {
+    /// Connects to everything, or says what cannot be reached. What starts at the same time, or is being restarted, gets
+    /// [`STARTUP_PATIENCE`] to come up.
+    pub(crate) async fn connect(config: &Config, name: &str, stop: &Stop) -> anyhow::Result<Self> {
+        let deadline = Instant::now() + STARTUP_PATIENCE;
+        loop {
+            match Self::try_connect(config, name).await {
+                Err(error) if reach::may_come_up(&error) && Instant::now() < deadline => {
+                    tracing::warn!("{error:#}; trying again");
+                    let stopped = tokio::time::timeout(STARTUP_PAUSE, stop.drain.cancelled()).await.is_ok();
+                    if stopped {
+                        return Err(error);
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_connect(config: &Config, name: &str) -> anyhow::Result<Self> {
         let log = reach::connect_log(&config.nats, name).await?;
         Self::on(log, config).await
     }

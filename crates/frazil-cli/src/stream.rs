@@ -1,18 +1,23 @@
-//! `frazil stream`: creates, lists, describes and deletes event streams in the log's control bucket.
+//! `frazil stream`: creates, changes, lists, describes and deletes event streams in the log's control bucket.
 
 mod delete;
+mod policy;
 mod show;
+mod update;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use frazil_core::StreamName;
-use frazil_core::stream::{OnMissingTable, StreamDefinition};
+use frazil_core::stream::StreamDefinition;
 
 use crate::exit::Failure;
 use crate::reach::{self, ReachArgs};
 use crate::units::{Size, Span};
+
+pub(crate) use policy::PolicyArgs;
+pub(crate) use update::store;
 
 /// Arguments of `frazil stream`.
 #[derive(Debug, Args)]
@@ -24,7 +29,9 @@ pub(crate) struct StreamArgs {
 #[derive(Debug, Subcommand)]
 enum StreamCommand {
     /// Create a stream and its shards
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
+    /// Change the settings of a stream
+    Update(Box<update::UpdateArgs>),
     /// List the streams
     List(ListArgs),
     /// Show a stream, its shards and how far they are committed
@@ -33,20 +40,15 @@ enum StreamCommand {
     Delete(delete::DeleteArgs),
 }
 
-/// What happens to events for a table that does not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MissingTable {
-    /// The table is created with a schema inferred from the first request
-    Create,
-    /// The request is answered with 404
-    NotFound,
-}
-
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   frazil stream create sales --default-table lake.shop.orders
   frazil stream create clicks --shards 8 --replicas 3 --on-missing-table create --dedupe-window 6h
+  frazil stream create events --on-missing-table create --unknown-fields evolve --on-invalid dead-letter \\
+      --route 'lake.events.{event_type}' --route-allow 'lake.events.*' --route-fallback lake.events.other
+  frazil stream create orders --on-missing-table create --schema order.json \\
+      --partition-by 'day(ordered_at), bucket(16, customer)' --sort-by 'customer, ordered_at desc'
 
 Shards are the unit of parallelism: one shard is one ordered log, owned by one writer.")]
 struct CreateArgs {
@@ -55,12 +57,6 @@ struct CreateArgs {
     /// Number of shards; can be raised later, never lowered
     #[arg(long, default_value_t = 1)]
     shards: u32,
-    /// Table of requests that name none
-    #[arg(long, value_name = "TABLE")]
-    default_table: Option<String>,
-    /// What happens to events for a table that does not exist
-    #[arg(long, value_enum, default_value = "not-found")]
-    on_missing_table: MissingTable,
     /// How long a repeated Idempotency-Key is recognised
     #[arg(long, default_value = "1h", value_name = "TIME")]
     dedupe_window: Span,
@@ -73,6 +69,8 @@ struct CreateArgs {
     /// Copies of each shard in the NATS cluster: 1, 3 or 5
     #[arg(long, default_value_t = 1)]
     replicas: u32,
+    #[command(flatten)]
+    policy: PolicyArgs,
     #[command(flatten)]
     reach: ReachArgs,
 }
@@ -100,7 +98,8 @@ struct DescribeArgs {
 /// Runs one of the commands.
 pub(crate) async fn run(args: StreamArgs) -> Result<ExitCode, Failure> {
     match args.command {
-        StreamCommand::Create(args) => create(args).await,
+        StreamCommand::Create(args) => create(*args).await,
+        StreamCommand::Update(args) => update::run(*args).await,
         StreamCommand::List(args) => show::list(args).await,
         StreamCommand::Describe(args) => show::describe(args).await,
         StreamCommand::Delete(args) => delete::run(args).await,
@@ -109,21 +108,15 @@ pub(crate) async fn run(args: StreamArgs) -> Result<ExitCode, Failure> {
 
 async fn create(args: CreateArgs) -> Result<ExitCode, Failure> {
     let config = args.reach.resolve()?;
-    let default_table = args.default_table.as_deref().map(|name| reach::table_name(&config, name)).transpose()?;
-    let definition = StreamDefinition {
-        default_table,
+    let mut definition = StreamDefinition {
         shards: args.shards,
-        on_missing_table: match args.on_missing_table {
-            MissingTable::Create => OnMissingTable::Create,
-            MissingTable::NotFound => OnMissingTable::NotFound,
-        },
         dedupe_window_secs: args.dedupe_window.ceil_secs(),
         replay_retention_secs: args.replay_retention.ceil_secs(),
         max_bytes: args.max_bytes.0,
         replicas: args.replicas,
         ..StreamDefinition::new(args.name, reach::now_micros())
     };
-    definition.validate().map_err(Failure::usage)?;
+    args.policy.apply(&config, &mut definition)?;
     let log = reach::log(&config).await?;
     log.ensure_bucket(config.nats.control_replicas).await.context("cannot make the control bucket")?;
     make(&log, &definition).await?;

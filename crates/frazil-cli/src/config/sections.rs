@@ -192,6 +192,12 @@ pub(crate) struct ProxySection {
     pub(crate) wait_max: Span,
     pub(crate) poll_interval: Span,
     pub(crate) max_waiters: usize,
+    /// Origins whose pages may send events, or `*`.
+    pub(crate) cors_allowed_origins: Vec<String>,
+    /// Requests of one gRPC stream that are read and not acknowledged.
+    pub(crate) stream_window: u32,
+    /// How long a gRPC stream may be silent.
+    pub(crate) stream_idle_timeout: Span,
     /// Longest drain at the end.
     pub(crate) drain_timeout: Span,
 }
@@ -217,6 +223,9 @@ impl Default for ProxySection {
             wait_max: Span(of.wait_max),
             poll_interval: Span(of.poll_interval),
             max_waiters: of.max_waiters,
+            cors_allowed_origins: of.cors_allowed_origins,
+            stream_window: of.stream_window,
+            stream_idle_timeout: Span(of.stream_idle_timeout),
             drain_timeout: Span(of.drain_deadline),
         }
     }
@@ -242,6 +251,9 @@ impl ProxySection {
             wait_max: self.wait_max.0,
             poll_interval: self.poll_interval.0,
             max_waiters: self.max_waiters,
+            cors_allowed_origins: self.cors_allowed_origins.clone(),
+            stream_window: self.stream_window,
+            stream_idle_timeout: self.stream_idle_timeout.0,
             drain_deadline: self.drain_timeout.0,
         }
     }
@@ -263,6 +275,8 @@ pub(crate) struct WriterSection {
     pub(crate) memory: Size,
     /// What each shard's reader may hold beyond the budget.
     pub(crate) read_ahead: Size,
+    /// Most tables that store files or commit at the same time.
+    pub(crate) concurrent_flushes: usize,
     /// How old a loaded table may be before the next batch.
     pub(crate) table_refresh: Span,
     pub(crate) idle_after: Span,
@@ -284,6 +298,7 @@ impl Default for WriterSection {
             flush_size: Size(of.flush.max_bytes as u64),
             memory: Size(of.memory_bytes as u64),
             read_ahead: Size(of.read_ahead_bytes as u64),
+            concurrent_flushes: of.concurrent_flushes,
             table_refresh: Span(of.table_refresh),
             idle_after: Span(of.idle_after),
             progress_interval: Span(of.progress_interval),
@@ -306,6 +321,7 @@ impl WriterSection {
             },
             memory_bytes: saturated(self.memory),
             read_ahead_bytes: saturated(self.read_ahead),
+            concurrent_flushes: self.concurrent_flushes,
             table_refresh: self.table_refresh.0,
             idle_after: self.idle_after.0,
             progress_interval: self.progress_interval.0,

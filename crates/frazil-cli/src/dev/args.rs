@@ -10,6 +10,7 @@ use clap::Args;
 use crate::config::{AuthKind, AuthSection, CatalogSection, Properties, Secret};
 use crate::exit::Failure;
 use crate::reach::DEFAULT_DATA_DIR;
+use crate::stream::PolicyArgs;
 use crate::telemetry::LogFormat;
 use crate::units::Span;
 
@@ -19,6 +20,7 @@ use crate::units::Span;
 Examples:
   frazil dev
   frazil dev --data-dir /var/lib/frazil --listen 0.0.0.0:8080 --flush-interval 1s
+  frazil dev --unknown-fields evolve --on-invalid dead-letter
   frazil dev --warehouse s3://lake/dev --s3-endpoint http://127.0.0.1:8333 --s3-path-style \\
       --s3-access-key-id ID --s3-secret-access-key SECRET
   frazil dev --catalog-uri https://catalog.example.com --warehouse lake --catalog-credential id:secret
@@ -57,6 +59,9 @@ pub(crate) struct DevArgs {
     /// Form of log lines on standard error
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// Settings of the stream `default`; they also change one that is there already
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) outside: OutsideArgs,
     #[command(flatten)]

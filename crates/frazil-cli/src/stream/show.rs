@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use frazil_core::stream::{OnMissingTable, StreamDefinition};
+use frazil_core::stream::StreamDefinition;
 use frazil_core::{Shard, StreamName};
 use frazil_log::{Log, ShardInfo};
 use serde_json::json;
@@ -67,7 +67,12 @@ pub(super) async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
     for stream in streams {
         let table = stream.default_table.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let window = Span::secs(stream.dedupe_window_secs.into()).to_string();
-        println!("{:<24} {:>6}  {:<10} {window:<10} {table}", stream.name.as_str(), stream.shards, missing(&stream));
+        println!(
+            "{:<24} {:>6}  {:<10} {window:<10} {table}",
+            stream.name.as_str(),
+            stream.shards,
+            word(&stream.on_missing_table)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -82,17 +87,9 @@ pub(super) async fn describe(args: DescribeArgs) -> Result<ExitCode, Failure> {
         println!("{}", json!({"definition": definition, "shards": shards}));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("stream            {}", definition.name);
-    println!("created           {} UTC", reach::show_micros(definition.created));
-    println!(
-        "default table     {}",
-        definition.default_table.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
-    );
-    println!("missing table     {}", missing(&definition));
-    println!("dedupe window     {}", Span::secs(definition.dedupe_window_secs.into()));
-    println!("replay retention  {}", Span::secs(definition.replay_retention_secs.into()));
-    println!("max bytes         {} per shard", Size(definition.max_bytes));
-    println!("replicas          {}", definition.replicas);
+    for (setting, value) in settings(&definition) {
+        println!("{setting:<18}  {value}");
+    }
     println!(
         "\n{:>5}  {:<16}  {:>12} {:>12} {:>12} {:>14}",
         "SHARD", "INCARNATION", "LAST", "COMMITTED", "UNCOMMITTED", "BYTES"
@@ -131,11 +128,50 @@ fn shard_json(state: &ShardState) -> serde_json::Value {
     }
 }
 
-fn missing(definition: &StreamDefinition) -> &'static str {
-    match definition.on_missing_table {
-        OnMissingTable::Create => "create",
-        OnMissingTable::NotFound => "not-found",
+/// Every setting as its flag takes it, but for the schema, which is shown by its columns.
+fn settings(definition: &StreamDefinition) -> Vec<(&'static str, String)> {
+    let StreamDefinition { create, routing, policy, .. } = definition;
+    let or_none = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "none".to_owned());
+    let schema = create.schema.as_ref().map(|schema| {
+        let fields = schema["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        fields.iter().filter_map(|field| field["name"].as_str()).collect::<Vec<_>>().join(", ")
+    });
+    let properties = create.properties.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+    let mut settings = vec![
+        ("stream", definition.name.to_string()),
+        ("created", format!("{} UTC", reach::show_micros(definition.created))),
+        ("dedupe window", Span::secs(definition.dedupe_window_secs.into()).to_string()),
+        ("replay retention", Span::secs(definition.replay_retention_secs.into()).to_string()),
+        ("max bytes", format!("{} per shard", Size(definition.max_bytes))),
+        ("replicas", definition.replicas.to_string()),
+        ("default table", or_none(definition.default_table.as_ref().map(ToString::to_string))),
+        ("on missing table", word(&definition.on_missing_table)),
+        ("schema", schema.unwrap_or_else(|| "inferred".to_owned())),
+        ("partition by", create.partition_by.clone().map_or_else(|| "day(__ts__)".to_owned(), |by| or_none(Some(by)))),
+        ("sort by", or_none(create.sort_by.clone())),
+        ("properties", or_none(Some(properties.join(", ")))),
+        ("strict namespace", create.strict_namespace.to_string()),
+        ("system columns", word(&policy.system_columns)),
+        ("unknown fields", word(&policy.unknown_fields)),
+        ("columns per hour", policy.columns_per_hour.to_string()),
+        ("on invalid", word(&policy.on_invalid)),
+        ("epoch unit", word(&policy.mapping.epoch_unit)),
+        ("numbers in strings", policy.mapping.numbers_in_strings.to_string()),
+        ("non-finite", word(&policy.mapping.non_finite)),
+        ("case insensitive", policy.mapping.case_insensitive.to_string()),
+        ("route", or_none(routing.as_ref().map(|rule| rule.table.clone()))),
+    ];
+    if let Some(rule) = routing {
+        let allow: Vec<&str> = rule.allow.iter().map(|pattern| pattern.0.as_str()).collect();
+        settings.push(("route allow", if allow.is_empty() { "all".to_owned() } else { allow.join(", ") }));
+        settings.push(("route fallback", or_none(rule.fallback.as_ref().map(ToString::to_string))));
     }
+    settings
+}
+
+/// An enumerated setting as its flag takes it.
+fn word(setting: &impl serde::Serialize) -> String {
+    json!(setting).as_str().unwrap_or_default().replace('_', "-")
 }
 
 #[cfg(test)]
@@ -143,6 +179,18 @@ mod tests {
     use frazil_core::checkpoint::Incarnation;
 
     use super::*;
+
+    #[test]
+    fn settings_are_shown_as_flags_take_them() {
+        let mut definition = StreamDefinition::new("sales".parse().expect("valid"), 1);
+        definition.policy.on_invalid = frazil_core::policy::OnInvalid::DeadLetter;
+        definition.create.schema = Some(json!({"type": "struct", "fields": [{"name": "a"}, {"name": "b"}]}));
+        definition.create.partition_by = Some(String::new());
+        let shown = settings(&definition);
+        for pair in [("on invalid", "dead-letter"), ("schema", "a, b"), ("partition by", "none"), ("route", "none")] {
+            assert!(shown.iter().any(|(setting, value)| (*setting, value.as_str()) == pair), "{pair:?}: {shown:?}");
+        }
+    }
 
     #[test]
     fn uncommitted_counts_what_is_stored_and_above_the_watermark() {

@@ -1,10 +1,12 @@
 //! `frazil table describe`: what a table looks like now, and how much of the log it contains. Read only.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use frazil_core::TableName;
+use frazil_core::policy::TablePolicy;
 use frazil_core::schema::{Field, Schema};
 use frazil_iceberg::Table;
 use serde_json::json;
@@ -20,6 +22,7 @@ const CHECKPOINT_PREFIX: &str = "frazil.checkpoint.";
 Example:
   frazil table describe shop.orders
 
+Policies are the table's own properties frazil.*, which win over those of a stream; any engine can set them.
 A checkpoint is the last position of a shard whose events are all in the table, as <incarnation>:<sequence>.")]
 pub(super) struct DescribeArgs {
     /// namespace.table, or catalog.namespace.table
@@ -59,6 +62,10 @@ struct Description {
     columns: Vec<(String, String)>,
     /// Partition fields: name, transform, source column.
     partition: Vec<(String, String, String)>,
+    /// Sort fields: transform, source column, direction with the place of nulls.
+    sort: Vec<(String, String, String)>,
+    /// Properties that decide about events, each with what is wrong with its value, if so.
+    policies: Vec<(String, String, Option<String>)>,
     snapshot: Option<SnapshotShown>,
     checkpoints: Vec<(String, String)>,
     properties: Vec<(String, String)>,
@@ -72,6 +79,10 @@ impl Description {
         let spec = metadata.default_partition_spec();
         let source = |id| metadata.current_schema().name_by_field_id(id).unwrap_or("?").to_owned();
         let partition = spec.fields().iter().map(|f| (f.name.clone(), f.transform.to_string(), source(f.source_id)));
+        let sort = metadata.default_sort_order().fields.iter();
+        let sort = sort.map(|f| {
+            (f.transform.to_string(), source(f.source_id), format!("{}, nulls {}", f.direction, f.null_order))
+        });
         let snapshot = metadata.current_snapshot().map(|snapshot| {
             let summary = &snapshot.summary().additional_properties;
             let mut totals: Vec<_> = summary
@@ -84,7 +95,8 @@ impl Description {
         });
         let mut properties: Vec<_> = metadata.properties().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         properties.sort();
-        let (checkpoints, properties) = properties.into_iter().partition(|(key, _)| key.starts_with(CHECKPOINT_PREFIX));
+        let (checkpoints, properties): (_, Vec<_>) =
+            properties.into_iter().partition(|(key, _)| key.starts_with(CHECKPOINT_PREFIX));
         Ok(Self {
             name: name.to_string(),
             uuid: table.uuid().to_string(),
@@ -94,6 +106,8 @@ impl Description {
             columns: columns(&schema),
             schema,
             partition: partition.collect(),
+            sort: sort.collect(),
+            policies: policies(&properties),
             snapshot,
             checkpoints,
             properties,
@@ -111,6 +125,13 @@ impl Description {
             .iter()
             .map(|(name, transform, source)| json!({"name": name, "transform": transform, "source": source}))
             .collect();
+        let sort = self.sort.iter().map(
+            |(transform, source, direction)| json!({"transform": transform, "source": source, "direction": direction}),
+        );
+        let policies = self.policies.iter().map(|(key, value, wrong)| match wrong {
+            None => (key.clone(), json!(value)),
+            Some(wrong) => (key.clone(), json!({"value": value, "error": wrong})),
+        });
         json!({
             "name": self.name,
             "uuid": self.uuid,
@@ -119,6 +140,8 @@ impl Description {
             "format_version": self.format_version,
             "schema": self.schema,
             "partition": partition,
+            "sort": sort.collect::<Vec<_>>(),
+            "policies": policies.collect::<serde_json::Map<_, _>>(),
             "snapshot_id": self.snapshot.as_ref().map(|(id, ..)| id),
             "totals": self.snapshot.as_ref().map(|(_, _, totals)| totals.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()),
             "checkpoints": checkpoints,
@@ -144,6 +167,22 @@ impl Description {
         if self.partition.is_empty() {
             lines.push("  nothing".to_owned());
         }
+        lines.push("\nsorted by".to_owned());
+        lines.extend(self.sort.iter().map(|(transform, source, direction)| match transform.as_str() {
+            "identity" => format!("  {source} {direction}"),
+            _ => format!("  {transform} of {source} {direction}"),
+        }));
+        if self.sort.is_empty() {
+            lines.push("  nothing".to_owned());
+        }
+        lines.push("\npolicies of its own".to_owned());
+        lines.extend(self.policies.iter().map(|(key, value, wrong)| match wrong {
+            None => format!("  {key} = {value}"),
+            Some(wrong) => format!("  {key} = {value} (WRONG: {wrong})"),
+        }));
+        if self.policies.is_empty() {
+            lines.push("  none; those of the stream are in force".to_owned());
+        }
         lines.push("\nsnapshot".to_owned());
         match &self.snapshot {
             Some((id, at, totals)) => {
@@ -160,10 +199,30 @@ impl Description {
         }
         if !self.properties.is_empty() {
             lines.push("\nproperties".to_owned());
-            lines.extend(self.properties.iter().map(|(key, value)| format!("  {key} = {value}")));
+            let own = |key: &String| self.policies.iter().any(|(policy, ..)| policy == key);
+            let others = self.properties.iter().filter(|(key, _)| !own(key));
+            lines.extend(others.map(|(key, value)| format!("  {key} = {value}")));
         }
         lines.join("\n") + "\n"
     }
+}
+
+/// The properties that decide about events, with what is wrong with a value.
+fn policies(properties: &[(String, String)]) -> Vec<(String, String, Option<String>)> {
+    let policy = TablePolicy::default();
+    let known = RefCell::new(Vec::new());
+    // Nothing is set here, so nothing can be wrong: this asks which keys there are.
+    let asked = policy.with_properties(|key| {
+        known.borrow_mut().push(key.to_owned());
+        None
+    });
+    debug_assert!(asked.is_ok());
+    let own = properties.iter().filter(|(key, _)| known.borrow().contains(key));
+    own.map(|(key, value)| {
+        let outcome = policy.with_properties(|asked| (asked == key).then_some(value.as_str()));
+        (key.clone(), value.clone(), outcome.err().map(|error| format!("expected {}", error.expected)))
+    })
+    .collect()
 }
 
 /// Columns with their types; a schema with types that Frazil cannot fill is shown all the same.
@@ -176,5 +235,29 @@ fn columns(schema: &serde_json::Value) -> Vec<(String, String)> {
             let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             fields.iter().map(|field| (text(&field["name"]), text(&field["type"]))).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_told_from_other_properties_and_checked() {
+        let properties = [
+            ("frazil.checkpoint.s.0", "1:2"),
+            ("frazil.on-invalid", "maybe"),
+            ("frazil.unknown-fields", "evolve"),
+            ("owner", "ada"),
+        ];
+        let properties: Vec<_> = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let found = policies(&properties);
+        assert_eq!(
+            found,
+            [
+                ("frazil.on-invalid".to_owned(), "maybe".to_owned(), Some("expected reject or dead_letter".to_owned())),
+                ("frazil.unknown-fields".to_owned(), "evolve".to_owned(), None),
+            ]
+        );
     }
 }
