@@ -10,6 +10,8 @@ import argparse
 import json
 import sys
 
+from engines import connect_duckdb, load_catalog
+
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -22,11 +24,10 @@ def parse_arguments():
 
 
 def load_table(arguments):
-    from pyiceberg.catalog import load_catalog
     from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
     properties = dict(item.split("=", 1) for item in arguments.property)
-    catalog = load_catalog("frazil", type="rest", uri=arguments.uri, **properties)
+    catalog = load_catalog(arguments.uri, properties)
     try:
         return catalog.load_table(arguments.table), properties
     except (NoSuchTableError, NoSuchNamespaceError):
@@ -56,26 +57,6 @@ def profile_with_pyiceberg(table, columns):
             "max": bounds["max"],
         }
     return result
-
-
-def connect_duckdb(properties):
-    import duckdb
-    from duckdb_extensions import import_extension
-
-    for name in ("avro", "httpfs", "iceberg"):
-        import_extension(name)
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-    for name in ("avro", "httpfs", "iceberg"):
-        connection.execute(f"load {name}")
-    endpoint = properties.get("s3.endpoint")
-    if endpoint:
-        scheme, host = endpoint.split("://", 1)
-        connection.execute(
-            f"create secret store (type s3, key_id '{properties['s3.access-key-id']}', "
-            f"secret '{properties['s3.secret-access-key']}', endpoint '{host}', url_style 'path', "
-            f"use_ssl {scheme == 'https'}, region 'us-east-1')"
-        )
-    return connection
 
 
 def profile_with_duckdb(table, properties, columns):

@@ -50,6 +50,14 @@ impl Api {
         self.wait_committed(answer["receipt"].as_str().expect("a receipt")).await
     }
 
+    /// The same, for the receipt.
+    pub async fn commit_receipt(&self, table: &str, body: &str) -> String {
+        let answer = self.accept(table, body).await;
+        let receipt = answer["receipt"].as_str().expect("a receipt");
+        self.wait_committed(receipt).await;
+        receipt.to_owned()
+    }
+
     /// Waits until the receipt's rows are visible.
     pub async fn wait_committed(&self, receipt: &str) -> Value {
         let path = format!("/v1/receipts/{receipt}?wait=committed&timeout=50s");

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::client::Api;
-use crate::lake::Lake;
+use crate::lake::{Lake, python};
 use crate::process::Process;
 use crate::seaweed::{self, Seaweed};
 use crate::{tools, until};
@@ -20,15 +20,15 @@ const READY: Duration = Duration::from_secs(60);
 pub struct Options {
     /// Keep the warehouse on a real S3 server instead of a local folder.
     pub s3: bool,
-    /// Whether a writer runs from the start.
-    pub start_writer: bool,
+    /// How many writers run from the start; each owns its part of the shards.
+    pub writers: u32,
     /// Shards of the stream `default`.
     pub shards: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { s3: false, start_writer: true, shards: 2 }
+        Self { s3: false, writers: 1, shards: 2 }
     }
 }
 
@@ -81,29 +81,29 @@ impl Cluster {
         let api = Api::new(&format!("http://127.0.0.1:{}", ports.proxy), token);
         let writers = Vec::new();
         let mut cluster = Self { api, lake, ports, nats, proxy, writers, _catalog: catalog, _seaweed: seaweed, dir };
-        if options.start_writer {
-            cluster.add_writer();
+        for ordinal in 0..options.writers {
+            cluster.writers.push(start_writer(cluster.dir.path(), "frazil.toml", ordinal, options.writers));
         }
         cluster
     }
 
     /// Starts one more writer, with ordinal 0 like every other: two of them are a zombie pair.
     pub fn add_writer(&mut self) {
-        let writer = start_writer(self.dir.path(), "frazil.toml");
+        let writer = start_writer(self.dir.path(), "frazil.toml", 0, 1);
         self.writers.push(writer);
     }
 
     /// Starts a writer that reaches the catalog at another address.
     pub fn start_writer_with_catalog(&mut self, uri: &str) {
         write_config(self.dir.path(), "writer.toml", self.ports, &self.lake, uri);
-        let writer = start_writer(self.dir.path(), "writer.toml");
+        let writer = start_writer(self.dir.path(), "writer.toml", 0, 1);
         self.writers.push(writer);
     }
 
     /// `kill -9` of a writer, then a new one.
     pub async fn crash_writer(&mut self, index: usize) {
         self.writers[index].kill9().await;
-        self.writers[index] = start_writer(self.dir.path(), "frazil.toml");
+        self.writers[index] = start_writer(self.dir.path(), "frazil.toml", 0, 1);
     }
 
     /// `kill -9` of the proxy, then a new one on the same port.
@@ -123,6 +123,31 @@ impl Cluster {
         run(self.dir.path(), arguments).await
     }
 
+    /// Runs a script of `tests/python` against this deployment and returns what it printed.
+    pub async fn python(&self, script: &str, arguments: &[&str]) -> String {
+        python(script, &self.script_arguments(arguments)).await
+    }
+
+    /// The arguments that every script about a deployment takes, and more.
+    pub fn script_arguments(&self, more: &[&str]) -> Vec<String> {
+        let (frazil, config) = (tools::frazil(), self.dir.path().join("frazil.toml"));
+        let path = |path: &Path| path.to_str().expect("temporary folders have plain names").to_owned();
+        let own = [
+            ("--url", self.api.url.clone()),
+            ("--token", self.api.token.clone()),
+            ("--catalog", self.lake.uri.clone()),
+            ("--frazil", path(&frazil)),
+            ("--config", path(&config)),
+        ];
+        let own = own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        own.chain(more.iter().map(|argument| (*argument).to_owned())).collect()
+    }
+
+    /// Process id of the proxy.
+    pub fn proxy_pid(&self) -> u32 {
+        self.proxy.pid()
+    }
+
     /// URI of the local warehouse.
     pub fn warehouse(&self) -> String {
         format!("file://{}", self.dir.path().join("warehouse").display())
@@ -137,8 +162,9 @@ impl Cluster {
 }
 
 /// A writer has nobody waiting at its door: it is not waited for.
-fn start_writer(dir: &Path, config: &str) -> Process {
-    start_role(dir, "writer", &["writer", "--ordinal", "0", "--replicas", "1"], config)
+fn start_writer(dir: &Path, config: &str, ordinal: u32, replicas: u32) -> Process {
+    let (ordinal, replicas) = (ordinal.to_string(), replicas.to_string());
+    start_role(dir, "writer", &["writer", "--ordinal", &ordinal, "--replicas", &replicas], config)
 }
 
 async fn start_proxy(dir: &Path, ports: Ports) -> Process {

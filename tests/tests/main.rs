@@ -2,10 +2,17 @@
 
 mod e2e {
     mod catalog;
+    mod cloud_events;
     mod datasets;
     mod dead_letters;
     mod dev;
+    mod evolution;
     mod faults;
+    mod fronts;
+    mod hostile;
+    mod messy;
+    mod round_trip;
     mod s3;
     mod statuses;
+    mod tables;
 }

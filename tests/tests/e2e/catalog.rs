@@ -5,7 +5,7 @@ use frazil_tests::lake::python;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pyiceberg_uses_the_embedded_catalog() {
-    let cluster = Cluster::start(Options { start_writer: false, ..Options::default() }).await;
+    let cluster = Cluster::start(Options { writers: 0, ..Options::default() }).await;
     let arguments = ["--uri", &cluster.lake.uri, "--warehouse", &cluster.warehouse()].map(str::to_owned);
     println!("{}", python("catalog_pyiceberg.py", &arguments).await);
 }

@@ -5,7 +5,7 @@ use frazil_tests::lake::Engine;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_events_of_a_dropped_table_become_dead_letters() {
-    let mut cluster = Cluster::start(Options { start_writer: false, ..Options::default() }).await;
+    let mut cluster = Cluster::start(Options { writers: 0, ..Options::default() }).await;
     let events: String = (0..50).map(|id| format!("{{\"id\":{id}}}\n")).collect();
     let answer = cluster.api.accept("e2e.gone", &events).await;
     let dropped = reqwest::Client::new().delete(format!("{}/v1/namespaces/e2e/tables/gone", cluster.lake.uri)).send();
@@ -21,4 +21,10 @@ async fn acknowledged_events_of_a_dropped_table_become_dead_letters() {
         assert_eq!(letters.columns["payload"].min, "{\"id\":0}", "{engine:?}");
         assert_eq!(letters.columns["event_index"].distinct, 50, "{engine:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_does_not_stall_and_is_replayed_exactly_once() {
+    let cluster = Cluster::start(Options::default()).await;
+    println!("{}", cluster.python("poison.py", &[]).await);
 }

@@ -96,7 +96,7 @@ async fn two_writers_of_one_ordinal_double_nothing() {
 async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_repeated() {
     const TOTAL: u64 = 20_000;
     let losses = [Loss::InternalServerError, Loss::GatewayTimeout, Loss::Closed];
-    let mut cluster = Cluster::start(Options { start_writer: false, ..Options::default() }).await;
+    let mut cluster = Cluster::start(Options { writers: 0, ..Options::default() }).await;
     let front = Front::start(&cluster.lake.uri, &losses).await;
     cluster.start_writer_with_catalog(&front.url);
     let report = load(&cluster, "e2e.unanswered", TOTAL).run().await;
