@@ -91,7 +91,8 @@ async fn four_writers_and_a_user_alter_one_table() {
     }
     let total = ids.load(Ordering::Relaxed);
     println!("{total} events, fields of {} seconds, the user's own: {changes}", sent.seconds.len());
-    assert!(changes["changes"].as_u64().is_some_and(|count| count > 10), "the user was kept out: {changes}");
+    // One change of each kind at least.
+    assert!(changes["changes"].as_u64().is_some_and(|count| count >= 4), "the user was kept out: {changes}");
     cluster.lake.assert_exactly_once(TABLE, total).await;
     let paths: Vec<String> = sent.seconds.keys().flat_map(|s| [format!("f{s}"), format!("nested.g{s}")]).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
