@@ -97,7 +97,7 @@ pub enum StreamError {
     #[error("max_bytes must be at least 16 MiB, not {0}")]
     MaxBytes(u64),
     /// A routing rule that cannot work.
-    #[error("routing: {0}")]
+    #[error(transparent)]
     Routing(#[from] RoutingError),
     /// A schema too large to be stored with the stream.
     #[error("the schema for new tables is {0} bytes of JSON, at most {TEMPLATE_SCHEMA_MAX_BYTES} are allowed")]

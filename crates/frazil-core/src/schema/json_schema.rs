@@ -84,7 +84,7 @@ pub enum DeclarationError {
     #[error(transparent)]
     Iceberg(#[from] SchemaError),
     /// A JSON Schema with a defect.
-    #[error("JSON Schema: {0}")]
+    #[error(transparent)]
     JsonSchema(#[from] JsonSchemaError),
 }
 
