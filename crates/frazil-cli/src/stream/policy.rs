@@ -309,7 +309,7 @@ mod tests {
             (["--sort-by", "id sideways"], "sideways"),
             (["--property", "frazil.unknown-fields=perhaps"], "frazil.unknown-fields"),
             (["--route-allow", "a.*"], "--route"),
-            (["--route", "no.fields.here"], "routing"),
+            (["--route", "no.fields.here"], "no.fields.here"),
         ] {
             let error = with(&line).expect_err("refused");
             assert!(error.contains(message), "{line:?}: {error}");
