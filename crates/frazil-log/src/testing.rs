@@ -19,6 +19,10 @@ use crate::connect::{Log, LogConfig};
 /// Bound of a server's start.
 const START: Duration = Duration::from_secs(30);
 
+/// What a server may store. It only bounds what shards reserve, and is named because the server's default, three
+/// quarters of the free disk, refuses a shard of default size (16 GiB) on a disk with less than 22 GiB left.
+const STORE_MAX: &str = "1TB";
+
 /// One nats-server with JetStream on file storage and `sync_interval: always`.
 #[derive(Debug)]
 pub struct TestServer {
@@ -114,7 +118,7 @@ impl TestServer {
         let store = self.directory.path().join("store");
         format!(
             "server_name: test\nlisten: \"127.0.0.1:{listen}\"\n\
-             jetstream {{ store_dir: {store:?}, sync_interval: always }}\n{}\n",
+             jetstream {{ store_dir: {store:?}, max_file_store: {STORE_MAX}, sync_interval: always }}\n{}\n",
             self.settings
         )
     }
