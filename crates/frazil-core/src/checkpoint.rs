@@ -11,7 +11,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Position in a shard: the JetStream stream sequence, from 1. Zero means "before the first".
+/// Position in a shard, from 1: the JetStream sequence, shifted after a rewind (see [`crate::rewind`]). Zero means
+/// "before the first".
 pub type Sequence = u64;
 
 /// Tells a shard from a later one of the same name: the creation time of its JetStream stream, in
@@ -65,13 +66,17 @@ impl From<Incarnation> for String {
 }
 
 /// Last sequence of one incarnation of a shard whose events are all in the table.
-/// Text form: `<incarnation>:<sequence>`.
+/// Text form: `<incarnation>:<sequence>@<nanoseconds>`, without the last part if it is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Incarnation of the shard the sequence belongs to.
     pub incarnation: Incarnation,
     /// Every event up to and including this sequence is in the table.
     pub sequence: Sequence,
+    /// When the log stored the message of that sequence, in nanoseconds since the Unix epoch. It tells the message
+    /// from another one that the log stores under the same sequence after it went back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
 }
 
 impl Checkpoint {
@@ -83,7 +88,8 @@ impl Checkpoint {
 
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.incarnation, self.sequence)
+        write!(f, "{}:{}", self.incarnation, self.sequence)?;
+        self.at.map_or(Ok(()), |at| write!(f, "@{at}"))
     }
 }
 
@@ -92,8 +98,12 @@ impl FromStr for Checkpoint {
 
     fn from_str(text: &str) -> Result<Self, MalformedCheckpoint> {
         let parse = || {
-            let (incarnation, sequence) = text.split_once(':')?;
-            Some(Self { incarnation: incarnation.parse().ok()?, sequence: sequence.parse().ok()? })
+            let (incarnation, place) = text.split_once(':')?;
+            let (sequence, at) = match place.split_once('@') {
+                Some((sequence, at)) => (sequence, Some(at.parse().ok()?)),
+                None => (place, None),
+            };
+            Some(Self { incarnation: incarnation.parse().ok()?, sequence: sequence.parse().ok()?, at })
         };
         parse().ok_or_else(|| malformed("checkpoint", text))
     }
@@ -164,7 +174,8 @@ impl CheckpointDelta {
         self.start < sequence && sequence <= self.end
     }
 
-    /// The checkpoint after this delta, if it follows `base` without overlap or gap.
+    /// The checkpoint after this delta, if it follows `base` without overlap or gap; without the time of its end, which
+    /// a delta does not know.
     pub fn apply_to(&self, base: Checkpoint) -> Result<Checkpoint, DeltaError> {
         let (start, end, checkpoint) = (self.start, self.end, base.sequence);
         if base.incarnation != self.incarnation {
@@ -176,7 +187,7 @@ impl CheckpointDelta {
         match start.cmp(&checkpoint) {
             std::cmp::Ordering::Less => Err(DeltaError::Overlap { start, checkpoint }),
             std::cmp::Ordering::Greater => Err(DeltaError::Gap { start, checkpoint }),
-            std::cmp::Ordering::Equal => Ok(Checkpoint { incarnation: self.incarnation, sequence: end }),
+            std::cmp::Ordering::Equal => Ok(Checkpoint { incarnation: self.incarnation, sequence: end, at: None }),
         }
     }
 }
@@ -209,16 +220,27 @@ mod tests {
     use super::*;
 
     fn checkpoint(incarnation: u64, sequence: Sequence) -> Checkpoint {
-        Checkpoint { incarnation: Incarnation(incarnation), sequence }
+        Checkpoint { incarnation: Incarnation(incarnation), sequence, at: None }
     }
 
     #[test]
     fn text_forms_are_pinned() {
         let at = checkpoint(0x18a2, 42);
         assert_eq!(at.to_string(), "00000000000018a2:42");
+        let timed = Checkpoint { at: Some(1_700_000_000_000_000_001), ..at };
+        assert_eq!(timed.to_string(), "00000000000018a2:42@1700000000000000001");
         let delta = CheckpointDelta { incarnation: at.incarnation, start: 42, end: 50 };
         assert_eq!(delta.to_string(), "00000000000018a2:42-50");
-        for bad in ["", "42", "18a2:42", "00000000000018a2:", "00000000000018a2:-1", "00000000000018a2:x"] {
+        for bad in [
+            "",
+            "42",
+            "18a2:42",
+            "00000000000018a2:",
+            "00000000000018a2:-1",
+            "00000000000018a2:x",
+            "00000000000018a2:1@",
+            "00000000000018a2:@1",
+        ] {
             assert!(bad.parse::<Checkpoint>().is_err(), "{bad:?} was accepted");
         }
     }
@@ -233,8 +255,8 @@ mod tests {
     proptest! {
         /// 1. Text round trip.
         #[test]
-        fn round_trips(incarnation: u64, a: u64, b: u64) {
-            let at = checkpoint(incarnation, a);
+        fn round_trips(incarnation: u64, a: u64, b: u64, time: Option<i64>) {
+            let at = Checkpoint { at: time, ..checkpoint(incarnation, a) };
             prop_assert_eq!(at.to_string().parse::<Checkpoint>(), Ok(at));
             let delta = CheckpointDelta { incarnation: at.incarnation, start: a.min(b), end: a.max(b) };
             prop_assert_eq!(delta.to_string().parse::<CheckpointDelta>(), Ok(delta));

@@ -62,6 +62,20 @@ impl ContinuityCheck {
         gap(std::mem::replace(last, number), number, acked)
     }
 
+    /// Takes note that all envelopes of a producer up to `number` are accounted for, whether the log still has them or
+    /// not.
+    pub fn account_for(&mut self, producer: Uuid, number: u64) {
+        match self.last.get_mut(&producer) {
+            Some(last) => *last = number.max(*last),
+            None => self.remember(producer, number),
+        }
+    }
+
+    /// The highest number of every producer that is remembered; the producer first seen comes first.
+    pub fn numbers(&self) -> impl Iterator<Item = (Uuid, u64)> {
+        self.order.iter().filter_map(|producer| Some((*producer, *self.last.get(producer)?)))
+    }
+
     fn remember(&mut self, producer: Uuid, number: u64) {
         self.last.insert(producer, number);
         self.order.push_back(producer);
@@ -117,6 +131,17 @@ mod tests {
         let mut check = ContinuityCheck::new(10, true);
         assert_eq!(check.observe(at(1, 1, 0)), Continuity::InOrder);
         assert_eq!(check.observe(at(2, 3, 2)), Continuity::Lost { from: 1, to: 2 });
+    }
+
+    #[test]
+    fn what_is_accounted_for_is_no_loss() {
+        let mut check = ContinuityCheck::new(10, false);
+        check.observe(at(1, 5, 4));
+        check.account_for(Uuid::from_u128(1), 8);
+        check.account_for(Uuid::from_u128(2), 3);
+        assert!(check.numbers().eq([(Uuid::from_u128(1), 8), (Uuid::from_u128(2), 3)]));
+        assert_eq!(check.observe(at(1, 11, 10)), Continuity::Lost { from: 9, to: 10 });
+        assert_eq!(check.observe(at(2, 4, 3)), Continuity::InOrder);
     }
 
     #[test]

@@ -10,10 +10,10 @@
 //! 2. [`routing`], [`policy`], [`schema`], [`mapping`], [`infer`]: which table is an event for, and does it fit?
 //! 3. [`envelope`]: how accepted events are stored in the log; [`idempotency`] and [`continuity`]:
 //!    what the writer decides from the log alone.
-//! 4. [`checkpoint`]: how much of a shard a table contains; [`receipt`]: what a client is told; [`replay`]: which dead
+//! 4. [`rewind`]: positions that never go back; [`checkpoint`]: how much of a shard a table contains; [`receipt`]: what a client is told; [`replay`]: which dead
 //!    letters became rows after all.
 //!
-//! [`limits`] names every bound that is not a setting.
+//! [`limits`] names every bound that is not a setting; [`rate`] says how much senders may send.
 
 pub mod checkpoint;
 pub mod continuity;
@@ -25,8 +25,10 @@ pub mod limits;
 pub mod mapping;
 pub mod name;
 pub mod policy;
+pub mod rate;
 pub mod receipt;
 pub mod replay;
+pub mod rewind;
 pub mod routing;
 pub mod schema;
 pub mod stream;

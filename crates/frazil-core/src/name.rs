@@ -22,6 +22,9 @@ pub enum NameError {
     /// A part of the table name is empty or has a character that no catalog takes.
     #[error("table name {0:?} has an empty part or a control character")]
     TablePart(String),
+    /// The table name has a character that senders may not use.
+    #[error("table name {0:?} has a backslash or a character that cannot be seen")]
+    TableDeceptive(String),
     /// The table name is too long.
     #[error("table name is {0} bytes long, at most {TABLE_NAME_MAX_BYTES} are allowed")]
     TableLength(usize),
@@ -122,6 +125,11 @@ impl Shard {
     pub fn dead_letters_property(&self) -> String {
         format!("frazil.dead-letters.{}.{}", self.stream, self.index)
     }
+
+    /// Property of a dead-letter table that says for which table letters of the shard are written: its uuid, or `none`.
+    pub fn letters_of_property(&self) -> String {
+        format!("frazil.letters-of.{}.{}", self.stream, self.index)
+    }
 }
 
 impl fmt::Display for Shard {
@@ -170,6 +178,16 @@ impl TableName {
         &self.catalog
     }
 
+    /// The same name, if senders may use it. A table that is there may have any name; one that is named from outside may not
+    /// have what some systems take for a slash or for the end of a line, or what makes it look like another.
+    ///
+    /// # Errors
+    /// [`NameError::TableDeceptive`].
+    pub fn as_sent(self) -> Result<Self, NameError> {
+        let name = self.to_string();
+        if name.chars().any(is_deceptive) { Err(NameError::TableDeceptive(name)) } else { Ok(self) }
+    }
+
     /// Levels of the namespace, outermost first; never empty.
     pub fn namespace(&self) -> &[String] {
         &self.namespace
@@ -209,6 +227,13 @@ fn split_parts(text: &str) -> Result<Vec<String>, NameError> {
         return Err(NameError::TablePart(text.to_owned()));
     }
     Ok(parts)
+}
+
+/// What some systems take for a slash or the end of a line, and what is not seen.
+fn is_deceptive(c: char) -> bool {
+    let unseen = ['\u{ad}', '\u{61c}', '\u{2028}', '\u{2029}', '\u{feff}'];
+    let ranges = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{2069}'];
+    c == '\\' || unseen.contains(&c) || ranges.iter().any(|range| range.contains(&c))
 }
 
 impl fmt::Display for TableName {
@@ -282,7 +307,38 @@ mod tests {
         assert!(TableName::parse(&long, "l").is_err(), "the catalog counts, as the full name is what is stored");
     }
 
+    /// Texts of characters that mean something in subjects, paths, headers and logs.
+    fn hostile() -> impl Strategy<Value = String> {
+        prop_oneof![any::<String>(), "[a-z0-9_.*>/%\\\\ \t\r\n\0$\u{202e}\u{2028}é-]{0,80}"]
+    }
+
     proptest! {
+        /// 2. What is a stream's name makes one token of a subject, one of a bucket's key and one segment of a path.
+        #[test]
+        fn streams_are_safe_everywhere(text in hostile()) {
+            if let Ok(name) = text.parse::<StreamName>() {
+                prop_assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_'));
+                let shard = Shard::new(name, 7);
+                for subject in [shard.subject(), shard.committed_subject()] {
+                    prop_assert_eq!(subject.split('.').count(), 4);
+                }
+                prop_assert_eq!(shard.jetstream_name(), format!("FRAZIL_{text}_7"));
+            }
+        }
+
+        /// 3. What is a table's name has no part that could be another directory, another line or nothing, and is itself
+        ///    when printed and read.
+        #[test]
+        fn tables_have_no_deceptive_parts(text in hostile()) {
+            if let Ok(name) = TableName::parse(&text, "lake").and_then(TableName::as_sent) {
+                let parts = [name.catalog(), name.table()].into_iter().chain(name.namespace().iter().map(String::as_str));
+                for part in parts {
+                    prop_assert!(!part.trim().is_empty() && !part.contains('.') && !part.chars().any(|c| c.is_control() || c == '/' || is_deceptive(c)));
+                }
+                prop_assert_eq!(&TableName::parse_full(&name.to_string()).expect("its own form"), &name);
+            }
+        }
+
         /// 1. What parses prints back as itself.
         #[test]
         fn full_names_round_trip(text in "[a-z]{1,5}(\\.[a-zA-Z0-9_ -]{1,6}){2,4}") {

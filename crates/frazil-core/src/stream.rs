@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Incarnation, Sequence};
+use crate::checkpoint::{Checkpoint, Incarnation, Sequence};
 use crate::limits::{SHARDS_MAX, TEMPLATE_SCHEMA_MAX_BYTES};
 use crate::name::{Shard, StreamName, TableName};
 use crate::policy::TablePolicy;
+use crate::rate::RateLimits;
 use crate::routing::{Routing, RoutingError};
 
 /// What happens to a request whose table does not exist.
@@ -67,6 +68,9 @@ pub struct StreamDefinition {
     /// How events become rows, unless a table's properties say otherwise.
     #[serde(default, skip_serializing_if = "is_default")]
     pub policy: TablePolicy,
+    /// What all senders together may send.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: RateLimits,
     /// How long a repeated `Idempotency-Key` is recognised, in seconds.
     pub dedupe_window_secs: u32,
     /// How long committed events stay in the log for a replay, in seconds.
@@ -121,6 +125,7 @@ impl StreamDefinition {
             create: TableTemplate::default(),
             routing: None,
             policy: TablePolicy::default(),
+            limits: RateLimits::default(),
             dedupe_window_secs: Self::DEFAULT_DEDUPE_WINDOW_SECS,
             replay_retention_secs: 0,
             max_bytes: Self::DEFAULT_MAX_BYTES,
@@ -172,6 +177,17 @@ pub struct Progress {
     pub incarnation: Incarnation,
     /// The watermark.
     pub sequence: Sequence,
+    /// When the log stored that message, in nanoseconds since the Unix epoch: tells it from another one that the log
+    /// stores under the same sequence after it went back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
+}
+
+impl Progress {
+    /// The same place as a checkpoint.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { incarnation: self.incarnation, sequence: self.sequence, at: self.at }
+    }
 }
 
 /// Announcement of one commit, sent on [`Shard::committed_subject`]. A hint only: it may be lost.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::name::{StreamName, TableName};
+use crate::rate::RateLimits;
 
 const PREFIX: &str = "frz_";
 
@@ -106,6 +107,9 @@ pub struct TokenRecord {
     /// When it ends, in microseconds since the Unix epoch; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<i64>,
+    /// What its holders together may send.
+    #[serde(default, skip_serializing_if = "RateLimits::is_unlimited")]
+    pub limits: RateLimits,
 }
 
 impl TokenRecord {
@@ -140,6 +144,7 @@ mod tests {
             tables: vec![Pattern("lake.web.*".to_owned())],
             created: 0,
             expires: Some(100),
+            limits: RateLimits::default(),
         }
     }
 
