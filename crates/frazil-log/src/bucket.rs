@@ -3,14 +3,17 @@
 //! The layout is that of NATS key-value buckets, so that every NATS tool can read it. Reads go to the leader:
 //! what one process has written, another one sees.
 
-use async_nats::HeaderMap;
+use std::time::Duration;
+
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::context::CreateKeyValueErrorKind;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
+use tokio::time::{Instant, sleep};
 
 use crate::connect::Log;
 use crate::error::{Cause, LogError};
@@ -21,6 +24,8 @@ pub(crate) const BUCKET: &str = "FRAZIL";
 const JETSTREAM_NAME: &str = "KV_FRAZIL";
 const SUBJECT_PREFIX: &str = "$KV.FRAZIL.";
 const OPERATION_HEADER: &str = "KV-Operation";
+/// Between two tries to write while nobody takes it.
+const NO_LEADER_WAIT: Duration = Duration::from_millis(50);
 /// Bound of a watch's unread bytes.
 const WATCH_BYTES: usize = 4 << 20;
 
@@ -136,16 +141,25 @@ async fn write(
     if let Condition::Revision(revision) = condition {
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, revision.to_string().as_str());
     }
-    let subject = format!("{SUBJECT_PREFIX}{key}").into();
-    match store(log, subject, headers, value, log.request_timeout()).await {
-        Ok(_) => Ok(Ok(())),
-        Err(PublishError::Refused(cause)) if is_conflict(&cause) => Ok(Err(Conflict)),
-        Err(PublishError::NoShard) => Err(LogError::NotFound(bucket_name())),
-        Err(error @ (PublishError::NotSent(_) | PublishError::Unknown(_))) => {
-            Err(LogError::unavailable(operation, error))
-        }
-        Err(error @ (PublishError::Full | PublishError::TooLarge(_) | PublishError::Refused(_))) => {
-            Err(LogError::refused(operation, error))
+    let subject = Subject::from(format!("{SUBJECT_PREFIX}{key}"));
+    let deadline = Instant::now() + log.request_timeout();
+    loop {
+        let stored = store(log, subject.clone(), headers.clone(), value.clone(), log.request_timeout()).await;
+        match stored {
+            Ok(_) => return Ok(Ok(())),
+            Err(PublishError::Refused(cause)) if is_conflict(&cause) => return Ok(Err(Conflict)),
+            // Not stored: there is no bucket, or one of a cluster that was made, or has lost its leader, this moment.
+            Err(error @ PublishError::NoShard) => match get(log, operation, key).await {
+                Err(missing @ LogError::NotFound(_)) => return Err(missing),
+                _ if Instant::now() >= deadline => return Err(LogError::unavailable(operation, error)),
+                _ => sleep(NO_LEADER_WAIT).await,
+            },
+            Err(error @ (PublishError::NotSent(_) | PublishError::Unknown(_))) => {
+                return Err(LogError::unavailable(operation, error));
+            }
+            Err(error @ (PublishError::Full | PublishError::TooLarge(_) | PublishError::Refused(_))) => {
+                return Err(LogError::refused(operation, error));
+            }
         }
     }
 }
@@ -156,8 +170,16 @@ fn is_conflict(cause: &Cause) -> bool {
 }
 
 /// All present entries whose keys match (`*` stands for one word), and the session that yields what comes after.
+///
+/// In a cluster any replica may serve the session, and one that was away knows only what was written before. So the
+/// entries are complete when the newest that the leader names is among them.
 pub(crate) async fn watch(log: &Log, keys: &[&str]) -> Result<(Vec<Entry>, Session), LogError> {
     const OPERATION: &str = "watch the control bucket";
+    let mut newest = 0;
+    for key in keys {
+        let entry = get(log, OPERATION, key).await?;
+        newest = newest.max(entry.map_or(0, |entry| entry.revision));
+    }
     let config = SessionConfig {
         stream: JETSTREAM_NAME.to_owned(),
         deliver: DeliverPolicy::LastPerSubject,
@@ -171,15 +193,15 @@ pub(crate) async fn watch(log: &Log, keys: &[&str]) -> Result<(Vec<Entry>, Sessi
     })?;
     let mut entries = Vec::new();
     let collect = async {
-        let mut pending = session.pending();
-        while pending > 0 {
+        let (mut pending, mut revision) = (session.pending(), 0);
+        while pending > 0 || revision < newest {
             let delivered = session.next().await?;
-            pending = delivered.pending;
+            (pending, revision) = (delivered.pending, delivered.sequence);
             entries.push(Entry::from_delivered(delivered));
         }
         Ok::<(), Cause>(())
     };
-    // An entry that is replaced while it is waited for comes as its replacement; one that is purged never comes.
+    // An entry that is replaced while it is waited for comes as its replacement, which is newer still.
     let collected = tokio::time::timeout(log.request_timeout(), collect).await;
     collected
         .map_err(|error| LogError::unavailable(OPERATION, error))?

@@ -1,5 +1,7 @@
 //! The connection: made once, kept up for ever, shared by everything in the process.
 
+mod login;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +10,14 @@ use std::{fmt, future};
 use async_nats::connection::State;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{self, Context, ContextBuilder};
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, Event, ServerAddr};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::error::LogError;
+use crate::rewind::KnownRewinds;
 
 /// A password or token; its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -52,10 +55,19 @@ pub struct LogConfig {
     pub password: Option<Secret>,
     /// Token, for servers that know no users.
     pub token: Option<Secret>,
+    /// Seed of an nkey, for servers that know its public half.
+    pub nkey: Option<Secret>,
     /// Credentials file (JWT and seed).
     pub credentials_file: Option<PathBuf>,
-    /// Additional root certificates, PEM. Given: TLS is required.
+    /// Root certificates in place of the system's, PEM. Given: TLS is required.
     pub tls_ca: Option<PathBuf>,
+    /// Certificate to show to the servers, PEM, with the chain to its root. Goes with `tls_key`. Given: TLS is required.
+    /// Read anew for every connection, so a renewed one is used when the connection is made again.
+    pub tls_certificate: Option<PathBuf>,
+    /// Key of `tls_certificate`, PEM, not encrypted.
+    pub tls_key: Option<PathBuf>,
+    /// Begin with TLS instead of asking the server first, as servers with `handshake_first` want it.
+    pub tls_first: bool,
     /// Bound of every request except publishing, which brings its own.
     pub request_timeout: Duration,
 }
@@ -69,8 +81,12 @@ impl LogConfig {
             user: None,
             password: None,
             token: None,
+            nkey: None,
             credentials_file: None,
             tls_ca: None,
+            tls_certificate: None,
+            tls_key: None,
+            tls_first: false,
             request_timeout: Duration::from_secs(5),
         }
     }
@@ -106,6 +122,7 @@ pub struct Log {
     jetstream: Context,
     link: watch::Receiver<LinkState>,
     request_timeout: Duration,
+    rewinds: KnownRewinds,
 }
 
 impl Log {
@@ -124,13 +141,14 @@ impl Log {
         }
         let (events, link) = watch::channel(LinkState::default());
         let events = Arc::new(events);
-        let options = options(config).await?.event_callback(move |event| {
+        config.check()?;
+        let options = login::options(config).await?.event_callback(move |event| {
             note_event(&events, &event);
             future::ready(())
         });
-        let client = options.connect(servers).await.map_err(refine_connect_error)?;
+        let client = options.connect(servers).await.map_err(login::refine)?;
         let jetstream = ContextBuilder::new().timeout(config.request_timeout).build(client.clone());
-        Ok(Self { client, jetstream, link, request_timeout: config.request_timeout })
+        Ok(Self { client, jetstream, link, request_timeout: config.request_timeout, rewinds: KnownRewinds::default() })
     }
 
     /// Largest message (headers and payload), in bytes, that the server takes.
@@ -166,6 +184,10 @@ impl Log {
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(crate) fn known_rewinds(&self) -> &KnownRewinds {
+        &self.rewinds
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {
@@ -213,48 +235,5 @@ fn note_event(events: &watch::Sender<LinkState>, event: &Event) {
             tracing::warn!(%event, "connection to the log");
         }
         Event::Draining => {}
-    }
-}
-
-async fn options(config: &LogConfig) -> Result<ConnectOptions, LogError> {
-    let mut options = ConnectOptions::new()
-        .name(&config.name)
-        .request_timeout(Some(config.request_timeout))
-        .connection_timeout(config.request_timeout)
-        // A dead peer is noticed after two missed answers.
-        .ping_interval(Duration::from_secs(5))
-        .max_reconnects(None)
-        .reconnect_delay_callback(|attempts| Duration::from_millis(50 << attempts.min(6)).min(Duration::from_secs(2)));
-    match (&config.user, &config.password) {
-        (Some(user), Some(password)) => {
-            options = options.user_and_password(user.clone(), password.reveal().to_owned());
-        }
-        (None, None) => {}
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(LogError::Config("user and password go together".to_owned()));
-        }
-    }
-    if let Some(token) = &config.token {
-        options = options.token(token.reveal().to_owned());
-    }
-    if let Some(path) = &config.credentials_file {
-        let unreadable = |error| LogError::Config(format!("credentials file {}: {error}", path.display()));
-        options = options.credentials_file(path).await.map_err(unreadable)?;
-    }
-    if let Some(path) = &config.tls_ca {
-        options = options.add_root_certificates(path.clone()).require_tls(true);
-    }
-    Ok(options)
-}
-
-fn refine_connect_error(error: ConnectError) -> LogError {
-    match error.kind() {
-        ConnectErrorKind::ServerParse => LogError::Config(error.to_string()),
-        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Tls => {
-            LogError::refused("connect", error)
-        }
-        ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => {
-            LogError::unavailable("connect", error)
-        }
     }
 }

@@ -192,6 +192,8 @@ const EDIT_ATTEMPTS: u32 = 20;
 pub(crate) const STREAM_KEYS: &str = "stream.*";
 /// Keys of all tokens.
 pub(crate) const TOKEN_KEYS: &str = "token.*";
+/// Keys of the rewinds of all shards.
+pub(crate) const REWIND_KEYS: &str = "rewind.*.*";
 
 /// The value of an entry; `None` if it was deleted.
 pub(crate) fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<Option<T>, LogError> {
@@ -201,7 +203,7 @@ pub(crate) fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<Option<T>, Log
         .map_err(|error| LogError::Malformed { key: entry.key.clone(), source: error.into() })
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
+pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("control values are plain values")
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use frazil_core::Shard;
 use frazil_core::stream::StreamDefinition;
 use frazil_core::token::TokenRecord;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bucket::{self, Entry};
 use crate::connect::Log;
-use crate::control::{STREAM_KEYS, TOKEN_KEYS, parse};
+use crate::control::{REWIND_KEYS, STREAM_KEYS, TOKEN_KEYS, parse};
 use crate::error::{Chain, LogError};
 use crate::session::Session;
 
@@ -96,7 +97,11 @@ impl Directory {
         loop {
             let lost = loop {
                 match session.next().await {
-                    Ok(delivered) => self.replace(|state| state.apply(&Entry::from_delivered(delivered))),
+                    Ok(delivered) => {
+                        let entry = Entry::from_delivered(delivered);
+                        note_rewinds(&log, &entry);
+                        self.replace(|state| state.apply(&entry));
+                    }
                     Err(cause) => break cause,
                 }
             };
@@ -152,8 +157,24 @@ fn set<T: DeserializeOwned>(map: &mut HashMap<String, Arc<T>>, name: &str, entry
 }
 
 async fn load(log: &Log) -> Result<(State, Session), LogError> {
-    let (entries, session) = bucket::watch(log, &[STREAM_KEYS, TOKEN_KEYS]).await?;
+    let (entries, session) = bucket::watch(log, &[STREAM_KEYS, TOKEN_KEYS, REWIND_KEYS]).await?;
     let mut state = State::default();
-    entries.iter().for_each(|entry| state.apply(entry));
+    for entry in &entries {
+        note_rewinds(log, entry);
+        state.apply(entry);
+    }
     Ok((state, session))
+}
+
+/// Rewinds are kept with the connection, where whoever publishes finds them.
+fn note_rewinds(log: &Log, entry: &Entry) {
+    let Some((stream, index)) = entry.key.strip_prefix("rewind.").and_then(|rest| rest.rsplit_once('.')) else {
+        return;
+    };
+    let (Ok(stream), Ok(index)) = (stream.parse(), index.parse()) else { return };
+    match parse(entry) {
+        Ok(Some(rewinds)) => log.known_rewinds().note(&Shard::new(stream, index), rewinds),
+        Ok(None) => {}
+        Err(error) => tracing::error!(error = %Chain(&error), "ignoring an entry of the control bucket"),
+    }
 }

@@ -7,6 +7,7 @@
 //! * [`publish`]: stores an envelope and says precisely what is known about the outcome.
 //! * [`read`]: every stored message from a position on, exactly once, in order.
 //! * [`control`] and [`directory`]: stream definitions, tokens and progress; written, and watched.
+//! * [`rewind`]: positions stay unique although the log may go back.
 //! * [`notice`]: unstored announcements of commits.
 
 mod bucket;
@@ -17,6 +18,7 @@ pub mod error;
 pub mod notice;
 pub mod publish;
 pub mod read;
+pub mod rewind;
 mod session;
 pub mod shard;
 #[cfg(feature = "testing")]
@@ -29,4 +31,5 @@ pub use error::LogError;
 pub use notice::CommitNotices;
 pub use publish::{PublishError, ShardPublisher, Stored};
 pub use read::{Headers, Message, ReadError, ReadMode, ShardReader, Start};
-pub use shard::ShardInfo;
+pub use rewind::Standing;
+pub use shard::{ShardDetail, ShardInfo};

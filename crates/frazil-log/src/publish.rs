@@ -13,6 +13,7 @@ use bytes::Bytes;
 use frazil_core::Shard;
 use frazil_core::checkpoint::{Incarnation, Sequence};
 use frazil_core::envelope::EncodedEnvelope;
+use frazil_core::rewind::HISTORY;
 
 use crate::connect::Log;
 use crate::error::{Cause, LogError};
@@ -26,14 +27,18 @@ pub struct ShardPublisher {
     subject: Subject,
     jetstream_name: String,
     incarnation: AtomicU64,
-    /// Highest sequence seen.
+    /// Highest JetStream sequence seen.
     last: AtomicU64,
+    /// Highest position handed out, by the rewinds that were known at the time.
+    newest: AtomicU64,
+    /// Shift of a rewind that was noticed here and that nobody has recorded yet; 0 for none.
+    unrecorded: AtomicU64,
 }
 
 /// Proof that an envelope is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Where it is in the shard.
+    /// Its position in the shard.
     pub sequence: Sequence,
     /// An earlier attempt with the same `Nats-Msg-Id` had stored it; `sequence` is of that one.
     pub duplicate: bool,
@@ -86,7 +91,8 @@ impl ShardPublisher {
     /// # Errors
     /// `NotFound`, `Unavailable`, `Refused`.
     pub async fn open(log: &Log, shard: &Shard) -> Result<Self, LogError> {
-        let info = log.shard_info(shard).await?.ok_or_else(|| LogError::NotFound(shard_name(shard)))?;
+        let info = log.raw_info(shard).await?.ok_or_else(|| LogError::NotFound(shard_name(shard)))?;
+        let rewinds = log.rewinds(shard, info.incarnation).await?;
         Ok(Self {
             log: log.clone(),
             subject: shard.subject().into(),
@@ -94,6 +100,8 @@ impl ShardPublisher {
             shard: shard.clone(),
             incarnation: AtomicU64::new(info.incarnation.0),
             last: AtomicU64::new(info.last_sequence),
+            newest: AtomicU64::new(rewinds.position(info.last_sequence)),
+            unrecorded: AtomicU64::new(0),
         })
     }
 
@@ -115,23 +123,50 @@ impl ShardPublisher {
         // Without it a stream that someone gave an overlapping subject could acknowledge in the shard's place.
         headers.insert(NATS_EXPECTED_STREAM, self.jetstream_name.as_str());
         let ack = store(&self.log, self.subject.clone(), headers, envelope.payload.clone(), timeout).await?;
-        let stored = Stored { sequence: ack.sequence, duplicate: ack.duplicate };
-        let last = self.last.fetch_max(stored.sequence, Ordering::AcqRel);
-        if !stored.duplicate && stored.sequence <= last {
-            self.refresh(stored.sequence).await;
+        let last = self.last.fetch_max(ack.sequence, Ordering::AcqRel);
+        if !ack.duplicate && ack.sequence <= last {
+            self.refresh(ack.sequence, last).await;
         }
-        Ok(stored)
+        let position = self.position(ack.sequence);
+        self.newest.fetch_max(position, Ordering::AcqRel);
+        Ok(Stored { sequence: position, duplicate: ack.duplicate })
     }
 
-    /// Sequences went back, so the shard was deleted and made again: learns the new incarnation.
-    async fn refresh(&self, sequence: Sequence) {
-        match self.log.shard_info(&self.shard).await {
+    fn position(&self, sequence: Sequence) -> Sequence {
+        let known = self.log.known_rewinds().position(&self.shard, self.incarnation(), sequence);
+        let unrecorded = self.unrecorded.load(Ordering::Acquire);
+        if known < unrecorded { sequence + unrecorded } else { known }
+    }
+
+    /// Sequences went back: the shard was deleted and made again, or it has lost its tail.
+    async fn refresh(&self, sequence: Sequence, last: Sequence) {
+        match self.log.raw_info(&self.shard).await {
             Ok(Some(info)) => {
+                if info.incarnation == self.incarnation() {
+                    self.went_back(sequence, last).await;
+                } else {
+                    self.unrecorded.store(0, Ordering::Release);
+                    self.newest.store(0, Ordering::Release);
+                }
                 self.incarnation.store(info.incarnation.0, Ordering::Release);
                 self.last.store(sequence, Ordering::Release);
             }
             Ok(None) => tracing::warn!(shard = %self.shard, "shard is gone after a publish"),
             Err(error) => tracing::warn!(shard = %self.shard, %error, "cannot read the incarnation of the shard"),
+        }
+    }
+
+    /// Nothing may look like a place of the lost history, for which a table may vouch. So the message gets the place
+    /// that it will have once the writer has recorded the rewind.
+    async fn went_back(&self, sequence: Sequence, last: Sequence) {
+        let (shard, incarnation, newest) = (&self.shard, self.incarnation(), self.newest.load(Ordering::Acquire));
+        tracing::error!(%shard, sequence, last, "ALARM the log went back: a sequence was acknowledged a second time");
+        if let Err(error) = self.log.suspect(shard, incarnation, sequence, newest).await {
+            tracing::error!(%shard, %error, "cannot tell the writer that the log went back");
+        }
+        if self.log.known_rewinds().position(shard, incarnation, sequence) <= newest {
+            let shift = self.log.suspicion(shard, incarnation).map_or(0, |suspicion| suspicion.shift);
+            self.unrecorded.store(shift.max((newest / HISTORY + 1) * HISTORY), Ordering::Release);
         }
     }
 }

@@ -8,12 +8,14 @@ use async_nats::datetime::from_nanos;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use bytes::Bytes;
 use frazil_core::Shard;
-use frazil_core::checkpoint::{Incarnation, Sequence};
+use frazil_core::checkpoint::{Checkpoint, Incarnation, Sequence};
+use frazil_core::rewind::Rewinds;
 use futures::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use crate::connect::Log;
 use crate::error::{Cause, LogError};
+use crate::rewind::Standing;
 use crate::session::{Delivered, Session, SessionConfig};
 use crate::shard::shard_name;
 
@@ -26,7 +28,7 @@ const STABLE: Duration = Duration::from_secs(10);
 /// Where reading starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// At this sequence (inclusive); 0 means at the oldest stored message, whichever that is.
+    /// At this position (inclusive); 0 means at the oldest stored message, whichever that is.
     /// Above 0, missing messages from this sequence on are reported as [`ReadError::Gap`].
     Sequence(Sequence),
     /// At the first message stored at or after this time, in nanoseconds since the Unix epoch.
@@ -88,16 +90,18 @@ pub enum ReadError {
         /// First sequence that is there.
         found: Sequence,
     },
-    /// The log ends at `last`, before what was already read (or where reading was to start): its tail is
-    /// lost and JetStream will use those sequences again. Can be momentary just after a cluster changed its
-    /// leader, so call again; if it persists it is an alarm, and the reader will never pass it.
-    #[error("the log ends at {last}, but message {expected} is the next to read")]
+    /// The log went back: what was read last (or the message before the start) is not there any more. Alarm. Record it
+    /// with [`Log::record_rewind`] and open a new reader; this one will not read on.
+    #[error("the log went back: {evidence}")]
     Rewound {
-        /// Next sequence to read.
-        expected: Sequence,
-        /// Newest sequence of the log.
-        last: Sequence,
+        /// The newest message known of the lost history.
+        witness: Checkpoint,
+        /// What shows it.
+        evidence: String,
     },
+    /// Somebody has recorded a rewind, so that positions are other ones from here on. Final: open a new reader.
+    #[error("the log went back, as another process has recorded")]
+    Shifted,
     /// The shard was deleted and made again. Final: open a new reader.
     #[error("the shard was deleted and created again (now {0})")]
     Recreated(Incarnation),
@@ -115,6 +119,9 @@ pub struct ShardReader {
     mode: ReadMode,
     max_in_flight_bytes: usize,
     position: Position,
+    rewinds: Rewinds,
+    /// What was read last, or stands before the start.
+    seen: Option<Checkpoint>,
     state: State,
     /// A message behind a gap that was just reported.
     held: Option<Message>,
@@ -124,7 +131,7 @@ pub struct ShardReader {
     failures: u32,
 }
 
-/// What is read next.
+/// What is read next, in JetStream's sequences.
 #[derive(Debug, Clone, Copy)]
 enum Position {
     Oldest,
@@ -162,18 +169,26 @@ impl ShardReader {
         mode: ReadMode,
         max_in_flight_bytes: usize,
     ) -> Result<Self, LogError> {
-        let info = log.shard_info(shard).await?.ok_or_else(|| LogError::NotFound(shard_name(shard)))?;
+        let info = log.raw_info(shard).await?.ok_or_else(|| LogError::NotFound(shard_name(shard)))?;
+        let incarnation = info.incarnation;
+        let rewinds = log.rewinds(shard, incarnation).await?;
+        let (position, seen) = match start {
+            Start::Sequence(0) => (Position::Oldest, None),
+            Start::Sequence(position) => {
+                let before = Checkpoint { incarnation, sequence: position - 1, at: None };
+                (Position::At(rewinds.first_from(position)), Some(before))
+            }
+            Start::Time(nanos) => (Position::Since(nanos), None),
+        };
         let mut reader = Self {
             log: log.clone(),
             shard: shard.clone(),
-            incarnation: info.incarnation,
+            incarnation,
             mode,
             max_in_flight_bytes,
-            position: match start {
-                Start::Sequence(0) => Position::Oldest,
-                Start::Sequence(sequence) => Position::At(sequence),
-                Start::Time(nanos) => Position::Since(nanos),
-            },
+            position,
+            rewinds,
+            seen,
             state: State::Opening(Box::pin(future::pending())),
             held: None,
             suspect: None,
@@ -181,6 +196,13 @@ impl ShardReader {
         };
         reader.reopen();
         Ok(reader)
+    }
+
+    /// Names the message before the start by its time too, so that the reader notices if the log goes back before the
+    /// first message is read. Must come before the first [`ShardReader::next`].
+    pub fn expect(&mut self, witness: Checkpoint) {
+        self.seen = Some(witness);
+        self.reopen();
     }
 
     /// Incarnation of the shard that is read.
@@ -191,7 +213,7 @@ impl ShardReader {
     /// The next message; waits for ever while there is none. Cancel-safe: dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`ReadError`]; after each but `Recreated` it is right to call again.
+    /// [`ReadError`]; after each but `Recreated` and `Shifted` it is right to call again.
     pub async fn next(&mut self) -> Result<Message, ReadError> {
         if let Some(message) = self.held.take() {
             return Ok(message);
@@ -230,6 +252,8 @@ impl ShardReader {
             Position::Oldest | Position::Since(_) => found,
         };
         if found < expected {
+            // Sequences are given again.
+            self.reopen();
             return None;
         }
         if found > expected && self.suspect != Some(expected) {
@@ -241,10 +265,12 @@ impl ShardReader {
         self.suspect = None;
         self.failures = 0;
         self.position = Position::At(found + 1);
-        let message = Message::from(delivered);
+        let sequence = self.rewinds.position(found);
+        let message = Message { sequence, ..Message::from(delivered) };
+        self.seen = Some(Checkpoint { incarnation: self.incarnation, sequence, at: Some(message.timestamp_nanos) });
         if found > expected {
             self.held = Some(message);
-            return Some(Err(ReadError::Gap { expected, found }));
+            return Some(Err(ReadError::Gap { expected: sequence - (found - expected), found: sequence }));
         }
         Some(Ok(message))
     }
@@ -272,11 +298,10 @@ impl ShardReader {
             headers_only: self.mode == ReadMode::HeadersOnly,
             max_bytes: self.max_in_flight_bytes,
         };
-        let (log, shard, incarnation, position) =
-            (self.log.clone(), self.shard.clone(), self.incarnation, self.position);
+        let (log, shard, rewinds, seen) = (self.log.clone(), self.shard.clone(), self.rewinds.clone(), self.seen);
         self.state = State::Opening(Box::pin(async move {
             sleep(delay).await;
-            open_session(&log, &shard, &config, incarnation, position).await
+            open_session(&log, &shard, &config, &rewinds, seen).await
         }));
     }
 }
@@ -285,23 +310,26 @@ async fn open_session(
     log: &Log,
     shard: &Shard,
     config: &SessionConfig,
-    incarnation: Incarnation,
-    position: Position,
+    rewinds: &Rewinds,
+    seen: Option<Checkpoint>,
 ) -> Result<Session, ReadError> {
     // A request while disconnected would be queued, and its consumer created for nobody.
     let connected = timeout(log.request_timeout(), log.connected()).await;
     connected.map_err(|elapsed| ReadError::Unavailable(elapsed.into()))?;
     let session = Session::open(log, config).await.map_err(refine_open_error)?;
     // After the consumer was created, so that the description is of the stream it belongs to, or of a later one.
-    let info = log.shard_info(shard).await.map_err(refine_open_error)?.ok_or(ReadError::Deleted)?;
-    if info.incarnation != incarnation {
+    let info = log.raw_info(shard).await.map_err(refine_open_error)?.ok_or(ReadError::Deleted)?;
+    if info.incarnation != rewinds.incarnation {
         return Err(ReadError::Recreated(info.incarnation));
     }
-    match position {
-        Position::At(expected) if expected > info.last_sequence + 1 => {
-            Err(ReadError::Rewound { expected, last: info.last_sequence })
-        }
-        Position::At(_) | Position::Oldest | Position::Since(_) => Ok(session),
+    let recorded = log.rewinds(shard, info.incarnation).await.map_err(refine_open_error)?;
+    if recorded.newest_shift() != rewinds.newest_shift() {
+        return Err(ReadError::Shifted);
+    }
+    let Some(witness) = seen else { return Ok(session) };
+    match log.confirm(shard, witness).await.map_err(refine_open_error)? {
+        Standing::Kept | Standing::Unchecked => Ok(session),
+        Standing::Rewound { evidence } => Err(ReadError::Rewound { witness, evidence }),
     }
 }
 

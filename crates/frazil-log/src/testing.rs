@@ -97,6 +97,27 @@ impl TestServer {
         self.launch();
     }
 
+    /// A copy of everything the server has stored. Restarts it.
+    pub fn backup(&mut self) -> Backup {
+        self.kill();
+        let copy = tempfile::tempdir().expect("a temporary directory can be made");
+        copy_dir(&self.store(), copy.path());
+        self.launch();
+        Backup { copy }
+    }
+
+    /// Kills the server and starts it again with what it had stored when the copy was made.
+    pub fn restore(&mut self, backup: &Backup) {
+        self.kill();
+        std::fs::remove_dir_all(self.store()).expect("the store is there");
+        copy_dir(backup.copy.path(), &self.store());
+        self.launch();
+    }
+
+    fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
     fn launch(&mut self) {
         let config = self.directory.path().join("server.conf");
         write(&config, self.configuration()).expect("the temporary directory is writable");
@@ -115,7 +136,7 @@ impl TestServer {
 
     fn configuration(&self) -> String {
         let listen = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let store = self.directory.path().join("store");
+        let store = self.store();
         format!(
             "server_name: test\nlisten: \"127.0.0.1:{listen}\"\n\
              jetstream {{ store_dir: {store:?}, max_file_store: {STORE_MAX}, sync_interval: always }}\n{}\n",
@@ -127,6 +148,25 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// What a server had stored at some time.
+#[derive(Debug)]
+pub struct Backup {
+    copy: TempDir,
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("the target is writable");
+    for entry in std::fs::read_dir(from).expect("the source is readable") {
+        let entry = entry.expect("the source is readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("it has a type").is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a file can be copied");
+        }
     }
 }
 

@@ -33,6 +33,7 @@ fn token(seed: u8) -> TokenRecord {
         tables: vec![Pattern("*".to_owned())],
         created: 1,
         expires: None,
+        limits: frazil_core::rate::RateLimits::default(),
     }
 }
 
@@ -99,7 +100,7 @@ async fn changes_at_the_same_time_all_count() {
 async fn progress_never_goes_back() {
     let (_server, log) = log_with_bucket().await;
     let control = log.control();
-    let progress = |incarnation, sequence| Progress { incarnation: Incarnation(incarnation), sequence };
+    let progress = |incarnation, sequence| Progress { incarnation: Incarnation(incarnation), sequence, at: None };
     for (stored, stays) in [
         (progress(7, 42), progress(7, 42)),
         (progress(7, 41), progress(7, 42)),
@@ -129,7 +130,7 @@ async fn tokens_and_progress_survive_a_crash() {
     control.delete_token(&token(3).id).await.expect("deleted");
     let other = Shard::new(shard().stream, 1);
     assert_eq!(control.progress(&shard()).await.expect("answers"), None);
-    let progress = |sequence| Progress { incarnation: Incarnation(7), sequence };
+    let progress = |sequence| Progress { incarnation: Incarnation(7), sequence, at: None };
     control.set_progress(&shard(), progress(1)).await.expect("stored");
     control.set_progress(&shard(), progress(42)).await.expect("stored");
     server.restart();
@@ -189,7 +190,10 @@ async fn the_directory_follows_every_change_without_polling() {
     assert_eq!(names, ["old", "sales"]);
     // Progress is not the directory's business, and neither is a restart: the deletion is the only change.
     let version = *changes.borrow_and_update();
-    control.set_progress(&shard(), Progress { incarnation: Incarnation(1), sequence: 1 }).await.expect("stored");
+    control
+        .set_progress(&shard(), Progress { incarnation: Incarnation(1), sequence: 1, at: None })
+        .await
+        .expect("stored");
     server.restart();
     let elsewhere = server.connect().await.control();
     elsewhere.delete_stream(&definition().name).await.expect("deleted");

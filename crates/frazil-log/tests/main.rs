@@ -1,8 +1,10 @@
 //! The log against a real nats-server. Every test starts its own; see `src/testing.rs`.
 
 mod control;
+mod login;
 mod publish;
 mod read;
+mod rewind;
 mod shard;
 
 use std::time::Duration;

@@ -223,7 +223,9 @@ async fn a_start_past_the_end_is_reported() {
     let mut end = reader(&log, Start::Sequence(4), ReadMode::Full).await;
     let mut past = reader(&log, Start::Sequence(5), ReadMode::Full).await;
     let rewound = past.next().await;
-    assert!(matches!(rewound, Err(ReadError::Rewound { expected: 5, last: 3 })), "{rewound:?}");
+    let Err(ReadError::Rewound { witness, evidence }) = rewound else { panic!("{rewound:?}") };
+    assert_eq!((witness.sequence, witness.at), (4, None));
+    assert_eq!(evidence, "it ends at 3, but 4 was stored");
     fill(&log, 2, 10).await;
     assert_eq!(next(&mut end).await.sequence, 4);
     let message = loop {
