@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use frazil_catalog::{Catalog, CatalogConfig, serve};
+use frazil_iceberg::Roots;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
@@ -20,6 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         storage_properties: HashMap::new(),
         name: "frazil".to_owned(),
         token: None,
+        storage_roots: Roots::default(),
     })?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port.parse()?)).await?;
     println!("http://{}", listener.local_addr()?);

@@ -49,7 +49,10 @@ impl Catalog {
             return Err(OpenError::EmptyToken);
         }
         let store = Arc::new(Store::open(&config.database)?);
-        let storage = ObjectStorage::new(config.storage_properties.clone().into_iter().collect());
+        let storage = ObjectStorage::trusting(
+            config.storage_roots.clone(),
+            config.storage_properties.clone().into_iter().collect(),
+        );
         let secret = |key: &str| SECRET_MARKS.iter().any(|mark| key.contains(mark));
         let mut client_config: Vec<_> =
             config.storage_properties.clone().into_iter().filter(|(key, _)| !secret(key)).collect();

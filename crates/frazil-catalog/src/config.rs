@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use frazil_iceberg::Roots;
+
 use crate::store::StoreError;
 
 /// Settings of the embedded catalog.
@@ -20,6 +22,8 @@ pub struct CatalogConfig {
     pub name: String,
     /// When set, every request must carry `Authorization: Bearer <token>`. `None` is meant for loopback only.
     pub token: Option<String>,
+    /// Roots that are trusted beside the system's when the warehouse is reached by https.
+    pub storage_roots: Roots,
 }
 
 impl fmt::Debug for CatalogConfig {

@@ -6,5 +6,6 @@ mod evolution;
 mod namespaces;
 mod protocol;
 mod races;
+mod security;
 mod server;
 mod tables;

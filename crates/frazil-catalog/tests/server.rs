@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use frazil_catalog::{Catalog, CatalogConfig, serve};
+use frazil_iceberg::Roots;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -29,6 +30,7 @@ pub(crate) fn config(directory: &Path) -> CatalogConfig {
         storage_properties: HashMap::new(),
         name: "frazil".to_owned(),
         token: None,
+        storage_roots: Roots::default(),
     }
 }
 

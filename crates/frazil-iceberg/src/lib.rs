@@ -63,6 +63,7 @@ pub mod rest;
 pub mod scan;
 pub mod storage;
 pub mod table;
+pub mod tls;
 
 pub use catalogs::{Catalogs, table_ident};
 pub use commit::{AppendError, Committed, FencedAppend, FencedProperty};
@@ -71,6 +72,7 @@ pub use rest::{Auth, CatalogError, CommitError, CreateTable, LoadedMetadata, Res
 pub use scan::{Scan, ScanError, scan};
 pub use storage::{ObjectStorage, StorageError};
 pub use table::Table;
+pub use tls::{ClientTls, Roots, TlsFileError};
 
 /// The Iceberg spec layer, as the rest of the workspace may name it.
 pub mod spec {

@@ -78,8 +78,10 @@ impl RestCatalog {
     /// Reads the catalog's configuration and returns a client that follows it.
     ///
     /// # Errors
-    /// [`CatalogError`] if the catalog does not answer, refuses the credentials, or answers nonsense.
+    /// [`CatalogError`] if the catalog does not answer, refuses the credentials, or answers nonsense, or if a file of
+    /// its settings cannot be used.
     pub async fn connect(config: RestCatalogConfig) -> Result<Self, CatalogError> {
+        let roots = config.tls.roots()?;
         let transport = Transport::new(&config)?;
         let answered = transport.get(&config.config_url(), Subject::Catalog).await?;
         let merged = config.merge(parse(&answered)?);
@@ -87,7 +89,7 @@ impl RestCatalog {
             base: merged.base,
             separator: merged.separator,
             transport: transport.with_headers(&merged.headers)?,
-            storages: StoragePool::new(merged.defaults, merged.user, merged.overrides),
+            storages: StoragePool::new(&roots, merged.defaults, merged.user, merged.overrides),
             commit_policy: config.commit,
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -23,6 +23,8 @@ use object_store::memory::InMemory;
 pub use error::StorageError;
 use location::Location;
 
+use crate::tls::Roots;
+
 /// Result of a storage operation.
 pub type Result<T> = std::result::Result<T, StorageError>;
 
@@ -59,6 +61,7 @@ pub struct ObjectStorage {
 }
 
 struct Inner {
+    roots: Roots,
     properties: BTreeMap<String, String>,
     prefixes: Vec<PrefixProperties>,
     memory: Arc<InMemory>,
@@ -89,21 +92,28 @@ impl ObjectStorage {
     /// the environment's (variables, web identity, instance role). Nothing is contacted yet.
     #[must_use]
     pub fn new(properties: BTreeMap<String, String>) -> Self {
-        Self::with_memory(properties, Vec::new(), Arc::new(InMemory::new()))
+        Self::trusting(Roots::default(), properties)
     }
 
-    /// Storage with other properties that sees the same `memory://` files.
+    /// The same, with `roots` trusted beside the system's when a store is reached by https.
+    #[must_use]
+    pub fn trusting(roots: Roots, properties: BTreeMap<String, String>) -> Self {
+        Self::with_memory(roots, properties, Vec::new(), Arc::new(InMemory::new()))
+    }
+
+    /// Storage with other properties that trusts the same roots and sees the same `memory://` files.
     #[must_use]
     pub fn with_properties(&self, properties: BTreeMap<String, String>, prefixes: Vec<PrefixProperties>) -> Self {
-        Self::with_memory(properties, prefixes, self.inner.memory.clone())
+        Self::with_memory(self.inner.roots.clone(), properties, prefixes, self.inner.memory.clone())
     }
 
     fn with_memory(
+        roots: Roots,
         properties: BTreeMap<String, String>,
         prefixes: Vec<PrefixProperties>,
         memory: Arc<InMemory>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { properties, prefixes, memory, clients: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { roots, properties, prefixes, memory, clients: Mutex::default() }) }
     }
 
     /// Writes a whole file, replacing what is there. On return the file is durable: local files are fsynced with
@@ -217,7 +227,7 @@ impl ObjectStorage {
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = object::s3_client(bucket, &self.properties(prefix))?;
+        let client = object::s3_client(bucket, &self.properties(prefix), &self.inner.roots)?;
         clients.insert(key, client.clone());
         Ok(client)
     }
@@ -244,6 +254,11 @@ impl ObjectStorage {
 
 #[cfg(test)]
 impl ObjectStorage {
+    /// Number of roots that are trusted beside the system's.
+    pub(crate) fn roots(&self) -> usize {
+        self.inner.roots.len()
+    }
+
     /// A property as it holds for a location.
     pub(crate) fn setting(&self, location: &str, key: &str) -> Option<String> {
         match Location::parse(location).expect("location") {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::names::{self, Separator};
 use super::wire::CatalogConfig;
+use crate::tls::ClientTls;
 
 /// A string that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub struct RestCatalogConfig {
     pub uri: String,
     /// The warehouse asked for, if the catalog has several.
     pub warehouse: Option<String>,
+    /// Roots and client certificate.
+    pub tls: ClientTls,
     /// Authentication.
     pub auth: Auth,
     /// Headers for every request to the catalog.
@@ -131,6 +134,7 @@ impl RestCatalogConfig {
         Self {
             uri: uri.into(),
             warehouse: None,
+            tls: ClientTls::default(),
             auth: Auth::None,
             headers: BTreeMap::new(),
             properties: BTreeMap::new(),

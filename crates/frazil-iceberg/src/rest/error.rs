@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::transport::Answer;
 use super::wire::ErrorResponse;
+use crate::tls::TlsFileError;
 
 /// Failure of a catalog operation other than a commit's unclear outcome.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,12 @@ pub enum CatalogError {
         /// The server's message.
         message: String,
     },
+    /// The settings, or the files they name, cannot be used. Nothing was sent.
+    #[error("the settings of the catalog cannot be used: {message}")]
+    Configuration {
+        /// What is wrong with them.
+        message: String,
+    },
     /// The request is wrong in itself.
     #[error("the catalog refuses the request: {message}")]
     BadRequest {
@@ -61,6 +68,12 @@ pub enum CatalogError {
     },
 }
 
+impl From<TlsFileError> for CatalogError {
+    fn from(error: TlsFileError) -> Self {
+        Self::Configuration { message: error.to_string() }
+    }
+}
+
 impl CatalogError {
     /// Whether the same request may succeed later without anyone changing anything.
     #[must_use]
@@ -72,6 +85,7 @@ impl CatalogError {
             | Self::AlreadyExists { .. }
             | Self::Unauthorized { .. }
             | Self::Forbidden { .. }
+            | Self::Configuration { .. }
             | Self::BadRequest { .. }
             | Self::Malformed { .. } => false,
         }

@@ -12,6 +12,7 @@ use super::auth::Authenticator;
 use super::config::{RestCatalogConfig, RetryPolicy, Secret};
 use super::error::Subject;
 use super::{CatalogError, CommitError};
+use crate::tls;
 
 /// Longest answer that is read. A table's metadata with 100,000 snapshots is about 70 MB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -58,13 +59,14 @@ enum Unanswered {
 
 impl Transport {
     pub(super) fn new(config: &RestCatalogConfig) -> Result<Self, CatalogError> {
-        let client = reqwest::Client::builder()
+        let client = config.tls.apply(reqwest::Client::builder())?;
+        let client = client
             .timeout(config.request_timeout)
             .connect_timeout(config.connect_timeout)
             .redirect(redirect::Policy::custom(follow))
             .user_agent(concat!("frazil/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| CatalogError::BadRequest { message: format!("HTTP client: {}", describe(&error)) })?;
+            .map_err(|error| CatalogError::Configuration { message: format!("HTTP client: {}", describe(&error)) })?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if config.vended_credentials {
@@ -202,7 +204,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     date.signed_duration_since(chrono::Utc::now()).to_std().ok()
 }
 
-/// An error with its causes, without the URL's query.
+/// An error with its causes and what to do about it, without the URL's query.
 pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -210,5 +212,8 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text
+    match tls::advice(error) {
+        Some(advice) => format!("{text} ({advice})"),
+        None => text,
+    }
 }

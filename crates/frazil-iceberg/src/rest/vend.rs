@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::wire::StorageCredential;
 use crate::storage::{ObjectStorage, PrefixProperties};
+use crate::tls::Roots;
 
 /// Storages kept, with their clients and connections: one per table whose credentials are vended, one in all
 /// otherwise. Beyond it the oldest is forgotten (tables that hold it keep it).
@@ -42,11 +43,13 @@ impl fmt::Debug for StoragePool {
 
 impl StoragePool {
     pub(super) fn new(
+        roots: &Roots,
         defaults: BTreeMap<String, String>,
         user: BTreeMap<String, String>,
         overrides: BTreeMap<String, String>,
     ) -> Self {
-        Self { root: ObjectStorage::default(), defaults, user, overrides, kept: Mutex::default() }
+        let root = ObjectStorage::trusting(roots.clone(), BTreeMap::new());
+        Self { root, defaults, user, overrides, kept: Mutex::default() }
     }
 
     /// The storage for a table that was loaded with this `config` and these credentials.

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::tls;
+
 /// Failure of one storage operation.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -108,7 +110,15 @@ impl StorageError {
             | E::UnknownConfigurationKey { .. } => Self::Refused { location, source: error.into() },
             // Exhausted retries, broken connections and statuses such as an expired session token (400): a later
             // try, after the table was reloaded, may have it better.
-            _ => Self::Unavailable { location, source: error.into() },
+            _ => Self::Unavailable { location, source: explained(error) },
         }
+    }
+}
+
+/// The store's client does not show what went wrong in a TLS handshake.
+fn explained(error: object_store::Error) -> Box<dyn Error + Send + Sync> {
+    match tls::explain(&error) {
+        Some(why) => format!("{error}: {why}").into(),
+        None => error.into(),
     }
 }

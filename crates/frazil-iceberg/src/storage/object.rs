@@ -13,6 +13,7 @@ use object_store::{ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, 
 
 use super::location::ObjectLocation;
 use super::{ObjectEntry, Result, StorageError};
+use crate::tls::Roots;
 
 /// Objects above this go up in parts of this size (S3 wants at least 5 MiB, and all but the last of one size).
 const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -94,13 +95,20 @@ pub(super) async fn list(store: &Arc<dyn ObjectStore>, object: &ObjectLocation) 
 }
 
 /// A client for one bucket.
-pub(super) fn s3_client(bucket: &str, properties: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>> {
+pub(super) fn s3_client(
+    bucket: &str,
+    properties: &BTreeMap<String, String>,
+    roots: &Roots,
+) -> Result<Arc<dyn ObjectStore>> {
     let property = |key: &str| properties.get(key).filter(|value| !value.is_empty());
     let configuration = |reason: String| StorageError::Configuration { reason };
-    let client = ClientOptions::new()
+    let mut client = ClientOptions::new()
         .with_timeout(REQUEST_TIMEOUT)
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_allow_http(property("s3.endpoint").is_some_and(|endpoint| endpoint.starts_with("http://")));
+    for root in roots.for_store() {
+        client = client.with_root_certificate(root);
+    }
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
     let keys = (property("s3.access-key-id"), property("s3.secret-access-key"));
     let mut builder = match keys {
