@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 use frazil_core::Shard;
-use frazil_core::checkpoint::{CheckpointDelta, Incarnation, Sequence};
+use frazil_core::checkpoint::{Checkpoint, CheckpointDelta, Sequence};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -33,8 +33,8 @@ pub(crate) struct OpenBatch {
 #[derive(Debug, Clone)]
 struct End {
     shard: Shard,
-    incarnation: Incarnation,
-    sequence: Sequence,
+    /// The last message.
+    checkpoint: Checkpoint,
 }
 
 /// How much a batch held at some time.
@@ -68,6 +68,8 @@ pub(crate) struct ShardDelta {
     pub(crate) shard: Shard,
     /// Every event of the table in `(start, end]`. Empty if the table contains all of it but letters.
     pub(crate) delta: CheckpointDelta,
+    /// When the log stored the last message, in nanoseconds since the Unix epoch.
+    pub(crate) end_at: Option<i64>,
 }
 
 impl ShardDelta {
@@ -121,21 +123,14 @@ impl OpenBatch {
         self.opened
     }
 
-    /// A whole message of a shard, all its events for this table, is in the batch now.
-    pub(crate) fn extend_to(
-        &mut self,
-        shard: &Shard,
-        incarnation: Incarnation,
-        sequence: Sequence,
-        permit: Permit,
-        now: Instant,
-    ) {
+    /// A whole message of a shard, `end`, all its events for this table, is in the batch now.
+    pub(crate) fn extend_to(&mut self, shard: &Shard, end: Checkpoint, permit: Permit, now: Instant) {
         self.opened.get_or_insert(now);
         self.permit.merge(permit);
         // It was taken for the worst; now it is known what the events have become.
         self.permit.shrink_to(self.allocated());
-        let end = End { shard: shard.clone(), incarnation, sequence };
-        self.ends.entry(shard.index).and_modify(|end| end.sequence = sequence).or_insert(end);
+        let end = End { shard: shard.clone(), checkpoint: end };
+        self.ends.insert(shard.index, end);
     }
 
     /// Bytes of memory it takes, about.
@@ -166,11 +161,9 @@ impl OpenBatch {
     /// Closes the batch. `start` is the table's checkpoint of a shard; what ends before it is a recovery of letters.
     pub(crate) fn seal(self, trigger: CommitTrigger, start: impl Fn(u32) -> Sequence) -> SealedBatch {
         let deltas = self.ends.into_iter().map(|(index, end)| {
-            let End { shard, incarnation, sequence } = end;
-            ShardDelta {
-                shard,
-                delta: CheckpointDelta { incarnation, start: start(index).min(sequence), end: sequence },
-            }
+            let End { shard, checkpoint: Checkpoint { incarnation, sequence, at } } = end;
+            let delta = CheckpointDelta { incarnation, start: start(index).min(sequence), end: sequence };
+            ShardDelta { shard, delta, end_at: at }
         });
         SealedBatch {
             commit_id: self.commit_id,

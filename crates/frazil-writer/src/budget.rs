@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// How often tables are asked again while somebody waits: those asked first may have freed too little.
 const PRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -29,6 +30,8 @@ struct Inner {
     total: u32,
     next_account: AtomicU64,
     accounts: Mutex<BTreeMap<u64, Arc<Holding>>>,
+    /// Since when each of those waits who wait for bytes.
+    waiting: Mutex<BTreeMap<u64, Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +89,7 @@ impl Budget {
             total,
             next_account: AtomicU64::new(0),
             accounts: Mutex::new(BTreeMap::new()),
+            waiting: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -103,6 +107,7 @@ impl Budget {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.inner.total);
         let acquire = Arc::clone(&self.inner.semaphore).acquire_many_owned(units);
         tokio::pin!(acquire);
+        let mut waiting = None;
         loop {
             tokio::select! {
                 biased;
@@ -111,6 +116,7 @@ impl Budget {
                 }
                 () = std::future::ready(()) => self.press(units as usize * UNIT),
             }
+            waiting.get_or_insert_with(|| Waiting::new(self));
             tokio::select! {
                 biased;
                 permit = &mut acquire => {
@@ -140,6 +146,11 @@ impl Budget {
         }
     }
 
+    /// How long the one waits who has waited longest for bytes; nothing if nobody waits.
+    pub fn starved_for(&self) -> Option<Duration> {
+        self.waiting().values().min().map(Instant::elapsed)
+    }
+
     /// Bytes in use.
     pub fn used_bytes(&self) -> usize {
         self.total_bytes().saturating_sub(self.inner.semaphore.available_permits() * UNIT)
@@ -148,6 +159,10 @@ impl Budget {
     /// The whole budget in bytes.
     pub fn total_bytes(&self) -> usize {
         self.inner.total as usize * UNIT
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn accounts(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Holding>>> {
@@ -164,6 +179,26 @@ impl Account {
     /// Waits until the table is asked to commit. Cancel-safe.
     pub async fn pressed(&self) {
         self.holding.pressure.notified().await;
+    }
+}
+
+/// Somebody who waits for bytes, until dropped.
+struct Waiting<'b> {
+    budget: &'b Budget,
+    id: u64,
+}
+
+impl<'b> Waiting<'b> {
+    fn new(budget: &'b Budget) -> Self {
+        let id = budget.inner.next_account.fetch_add(1, Ordering::Relaxed);
+        budget.waiting().insert(id, Instant::now());
+        Self { budget, id }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.budget.waiting().remove(&self.id);
     }
 }
 
@@ -210,11 +245,15 @@ mod tests {
         large.set_open_bytes(14 * UNIT);
         let waiting = budget.acquire(4 * UNIT);
         tokio::pin!(waiting);
+        assert_eq!(budget.starved_for(), None);
         assert!((&mut waiting).now_or_never().is_none());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(budget.starved_for(), Some(Duration::from_secs(3)));
         assert!(large.pressed().now_or_never().is_some());
         assert!(small.pressed().now_or_never().is_none(), "the large one frees enough");
         large.set_open_bytes(0);
         permits.pop();
-        assert_eq!(waiting.await.bytes(), 4 * UNIT);
+        assert_eq!((&mut waiting).await.bytes(), 4 * UNIT);
+        assert_eq!(budget.starved_for(), None);
     }
 }

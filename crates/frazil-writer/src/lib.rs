@@ -32,8 +32,13 @@
 //!   the listed events are written as letters when their messages are read again, by one writer only, whatever the
 //!   schema is by then. The low watermark passes a message only when its letters are written too.
 //! - **No table**: all its events are letters, and the checkpoint of the dead-letter table decides alone. What was
-//!   decided so stays when the table comes to be. Only a zombie that is about to commit letters in the very moment in
-//!   which the table is created, or dropped and created again, is not fenced by the new table's first commit.
+//!   decided so stays when the table comes to be. Before the first commit of a shard to a table its dead-letter table is
+//!   claimed for it, so that a zombie that is about to commit letters, because it knows no table or the one before, is
+//!   fenced.
+//! - **Users** may append, compact, expire, alter, roll back, drop and create at any time. Rows that they take away do not
+//!   come back, for the checkpoint stays where it is. One thing no catalog can tell: if a commit request is on its way
+//!   for so long that another writer commits the same events *and* a user rolls the table back to exactly the snapshot
+//!   that the request asserts, it lands, and the rows are there once more.
 //! - A batch holds whole messages only: a checkpoint is a sequence, and must not cut a message in two.
 //!
 //! # How tables change
@@ -64,6 +69,8 @@ mod clock;
 pub mod columns;
 pub mod config;
 mod dead_letter;
+#[cfg(test)]
+mod faults;
 pub mod flush;
 mod metrics;
 mod pipeline;

@@ -1,5 +1,7 @@
 //! What the writer counts, under `frazil_writer_…`. Only names and labels; nothing here decides anything.
 
+mod tables;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -8,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+pub(crate) use tables::TableSeries;
 
 /// Label: the event stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,15 +64,21 @@ pub struct Metrics {
     pub(crate) unreadable: PerStream,
     pub(crate) lost_envelopes: PerStream,
     pub(crate) missing_messages: PerStream,
+    pub(crate) log_rewinds: PerStream,
     pub(crate) forgotten_keys: PerStream,
     pub(crate) columns_added: PerStream,
     pub(crate) columns_widened: PerStream,
     pub(crate) schema_updates: PerOutcome,
     pub(crate) column_limit: PerStream,
     pub(crate) lag: Family<ShardLabel, Gauge>,
+    pub(crate) lag_events: Family<ShardLabel, Gauge>,
+    pub(crate) lag_bytes: Family<ShardLabel, Gauge>,
+    pub(crate) lag_seconds: Family<ShardLabel, Gauge<f64, AtomicU64>>,
     pub(crate) oldest_age: Family<StreamLabel, Gauge<f64, AtomicU64>>,
     pub(crate) memory: Gauge,
+    pub(crate) memory_limit: Gauge,
     pub(crate) tables: Family<StreamLabel, Gauge>,
+    pub(crate) table_series: TableSeries,
 }
 
 fn seconds() -> Histogram {
@@ -95,15 +105,21 @@ impl Default for Metrics {
             unreadable: PerStream::default(),
             lost_envelopes: PerStream::default(),
             missing_messages: PerStream::default(),
+            log_rewinds: PerStream::default(),
             forgotten_keys: PerStream::default(),
             columns_added: PerStream::default(),
             columns_widened: PerStream::default(),
             schema_updates: PerOutcome::default(),
             column_limit: PerStream::default(),
             lag: Family::default(),
+            lag_events: Family::default(),
+            lag_bytes: Family::default(),
+            lag_seconds: Family::default(),
             oldest_age: Family::default(),
             memory: Gauge::default(),
+            memory_limit: Gauge::default(),
             tables: Family::default(),
+            table_series: TableSeries::default(),
         }
     }
 }
@@ -130,6 +146,8 @@ impl Metrics {
         registry.register("acknowledged_loss_envelopes", help, self.lost_envelopes.clone());
         let help = "Messages that were gone from the log before they were read";
         registry.register("missing_messages", help, self.missing_messages.clone());
+        let help = "Times that the log was found to have gone back and lost its tail";
+        registry.register("log_rewinds", help, self.log_rewinds.clone());
         let help = "Idempotency keys forgotten before their window ended, because of the bound";
         registry.register("dedupe_keys_forgotten_early", help, self.forgotten_keys.clone());
         let help = "Columns added to tables for events with new fields";
@@ -140,9 +158,30 @@ impl Metrics {
         let help = "Times that a table got no columns for new fields because of its limit of columns per hour";
         registry.register("column_limit_reached", help, self.column_limit.clone());
         registry.register("lag_messages", "Messages of a shard that are not known to be committed", self.lag.clone());
+        let help = "Events in these messages; those of messages that are not read yet are estimated";
+        registry.register("lag_events", help, self.lag_events.clone());
+        let help = "Bytes of these events, as JSON";
+        registry.register("lag_bytes", help, self.lag_bytes.clone());
+        let help = "Age of the oldest of these messages by the time at which the log stored it";
+        registry.register("lag_seconds", help, self.lag_seconds.clone());
         let help = "Age of the oldest event that is not committed";
         registry.register("oldest_uncommitted_seconds", help, self.oldest_age.clone());
         registry.register("memory_bytes", "Bytes of the memory budget in use", self.memory.clone());
+        registry.register("memory_limit_bytes", "The memory budget", self.memory_limit.clone());
         registry.register("open_tables", "Tables with a running task", self.tables.clone());
+        self.table_series.register(registry);
+    }
+
+    /// A stream is gone from this writer, and with it the gauges of its tables and of `shards`.
+    pub(crate) fn forget_stream(&self, stream: &str, shards: impl Iterator<Item = u32>) {
+        for shard in shards {
+            let label = ShardLabel { stream: stream.to_owned(), shard };
+            self.lag.remove(&label);
+            self.lag_events.remove(&label);
+            self.lag_bytes.remove(&label);
+            self.lag_seconds.remove(&label);
+        }
+        self.oldest_age.remove(&StreamLabel { stream: stream.to_owned() });
+        self.table_series.forget_stream(stream);
     }
 }

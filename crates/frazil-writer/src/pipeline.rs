@@ -1,6 +1,7 @@
 //! One stream: its shard readers, its tables, the keeper of its progress. All wiring is in [`run`].
 
 mod context;
+mod gauges;
 mod keeper;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,9 @@ impl PipelineError {
     pub(crate) fn cause(&self) -> &'static str {
         match self {
             Self::Abandoned(abandon) => abandon.cause(),
-            Self::Shard(_) => "shard",
+            Self::Shard(ShardEnd::Rewound(_)) => "log_rewound",
+            Self::Shard(ShardEnd::Overtaken(_)) => "fenced",
+            Self::Shard(ShardEnd::Recreated(_) | ShardEnd::Deleted(_)) => "shard",
             Self::Task(_) => "panic",
         }
     }
@@ -48,7 +51,8 @@ impl PipelineError {
 /// Runs the stream until `stop`, then drains.
 ///
 /// On an error everything is dropped at once, wherever it is: what is not committed is read again by the next run.
-/// That is also what a crash does, and it is always correct.
+/// That is also what a crash does, and it is always correct. Only if the log went back is everything drained first: what
+/// was read and is not committed may be nowhere else any more.
 pub(crate) async fn run<So: Source, Si: TableSink>(
     context: Arc<StreamContext<So, Si>>,
     shards: Vec<Shard>,
@@ -57,22 +61,31 @@ pub(crate) async fn run<So: Source, Si: TableSink>(
     let (router, mut births) = Router::new();
     let router = Arc::new(router);
     let (mut readers, mut tables, mut keeper) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+    let halt = stop.child_token();
     for shard in shards {
-        readers.spawn(shard::run(Arc::clone(&context), shard, Arc::clone(&router), stop.clone()));
+        readers.spawn(shard::run(Arc::clone(&context), shard, Arc::clone(&router), halt.clone()));
     }
+    let mut went_back = None;
     let keep = CancellationToken::new();
     keeper.spawn(keeper::run(Arc::clone(&context), keep.clone()));
-    while !(stop.is_cancelled() && readers.is_empty()) {
+    keeper.spawn(gauges::run(Arc::clone(&context), keep.clone()));
+    while !(halt.is_cancelled() && readers.is_empty()) {
         // In order, here and wherever tasks choose, so that a simulated history depends on its seed alone.
         tokio::select! {
             biased;
             Some(birth) = births.recv() => {
                 tables.spawn(table::run(Arc::clone(&context), Arc::clone(&router), birth));
             }
-            Some(ended) = readers.join_next() => ended??,
+            Some(ended) = readers.join_next() => match ended? {
+                Err(ShardEnd::Rewound(shard)) => {
+                    went_back = Some(shard);
+                    halt.cancel();
+                }
+                ended => ended?,
+            },
             Some(ended) = tables.join_next() => ended??,
             Some(ended) = keeper.join_next() => ended?,
-            () = stop.cancelled(), if readers.is_empty() => {}
+            () = halt.cancelled(), if readers.is_empty() => {}
         }
     }
     // Births that were asked for just before the readers ended.
@@ -94,9 +107,12 @@ pub(crate) async fn run<So: Source, Si: TableSink>(
         }
     }
     keep.cancel();
-    let kept = timeout(context.config.drain_deadline, async { keeper.join_next().await });
-    match kept.await {
-        Ok(Some(ended)) => ended.map_err(PipelineError::from),
-        Ok(None) | Err(_) => Ok(()),
-    }
+    let kept = timeout(context.config.drain_deadline, async {
+        while let Some(ended) = keeper.join_next().await {
+            ended?;
+        }
+        Ok::<(), PipelineError>(())
+    });
+    kept.await.unwrap_or(Ok(()))?;
+    went_back.map_or(Ok(()), |shard| Err(ShardEnd::Rewound(shard).into()))
 }

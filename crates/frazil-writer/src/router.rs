@@ -1,6 +1,6 @@
 //! Finds the task of a table, and asks for one where there is none.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,7 +32,8 @@ pub(crate) struct Birth {
 /// The tables of one stream that have a task.
 #[derive(Debug)]
 pub(crate) struct Router {
-    routes: Mutex<HashMap<TableName, Route>>,
+    /// In order, so that they are closed in the same order in every run of a simulation.
+    routes: Mutex<BTreeMap<TableName, Route>>,
     births: mpsc::Sender<Birth>,
 }
 
@@ -75,7 +76,7 @@ impl Router {
         self.routes().clear();
     }
 
-    fn routes(&self) -> MutexGuard<'_, HashMap<TableName, Route>> {
+    fn routes(&self) -> MutexGuard<'_, BTreeMap<TableName, Route>> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Delivery {
     pub(crate) origin: Arc<ShardState>,
     /// The message.
     pub(crate) sequence: Sequence,
+    /// When the log stored it, in nanoseconds since the Unix epoch.
+    pub(crate) at: i64,
     /// What it holds for the table.
     pub(crate) content: Content,
     /// Memory, taken before it was handed out.

@@ -5,19 +5,21 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+mod history;
 mod jetstream;
 
 use std::future::Future;
 
 use frazil_core::Shard;
-use frazil_core::checkpoint::{Incarnation, Sequence};
+use frazil_core::checkpoint::{Checkpoint, Incarnation, Sequence};
 use frazil_core::stream::{CommitNotice, Progress};
 use frazil_log::{LogError, Message, ReadError, ReadMode, ShardInfo, Start};
 
+pub use history::History;
 pub use jetstream::JetStreamSource;
 
 /// Where events come from.
-pub trait Source: Clone + Send + Sync + 'static {
+pub trait Source: History + Clone + Send + Sync + 'static {
     /// Reads one shard.
     type Reader: SourceReader;
 
@@ -55,7 +57,10 @@ pub trait SourceReader: Send + 'static {
     /// Incarnation of the shard that is read.
     fn incarnation(&self) -> Incarnation;
 
+    /// What was read last is `witness`, the message before the start, which the log must still hold.
+    fn expect(&mut self, witness: Checkpoint);
+
     /// The next message; waits for ever while there is none. Cancel-safe. After every error but
-    /// [`ReadError::Recreated`] it is right to call again.
+    /// [`ReadError::Recreated`] and [`ReadError::Shifted`] it is right to call again.
     fn next(&mut self) -> impl Future<Output = Result<Message, ReadError>> + Send;
 }

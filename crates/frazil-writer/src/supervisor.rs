@@ -162,6 +162,7 @@ pub(crate) async fn run_stream<So: Source, Si: TableSink>(
         let context = Arc::new(StreamContext::new(&shared, Arc::clone(&definition)));
         let shards = definition.owned_shards(shared.config.ordinal, shared.config.replicas).collect();
         let Err(error) = pipeline::run(context, shards, stop.clone()).await else {
+            shared.metrics.forget_stream(name.as_str(), 0..definition.shards);
             return name;
         };
         failures = if started.elapsed() >= HEALTHY_AFTER { 1 } else { failures + 1 };

@@ -8,6 +8,7 @@
 mod abandon;
 mod append;
 mod changes;
+mod claim;
 mod evolve;
 mod fence;
 mod fill;
@@ -121,7 +122,7 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
         loop {
             self.flush_if_due();
             if let Some(next) = self.ready() {
-                self.take(next).await?;
+                self.take_in(next).await?;
                 continue;
             }
             if self.open.is_empty() && self.flight.is_empty() {
@@ -130,13 +131,14 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
                 }
                 let idle = self.idle_since + self.context.config.idle_after <= Instant::now();
                 if idle && self.router.retire(&self.birth.table, &self.birth.inbox) {
+                    self.context.metrics.table_series.forget(self.context.stream_name().as_str(), &self.birth.table);
                     return Ok(());
                 }
             }
             match self.next_event().await {
                 Event::Landed(flushed) => self.landed(flushed?).await,
                 Event::Pressed => self.asked = self.asked.or(Some(CommitTrigger::Memory)),
-                Event::Delivery(Some(delivery)) => self.take(Next::new(delivery)).await?,
+                Event::Delivery(Some(delivery)) => self.take_in(Next::new(delivery)).await?,
                 Event::Delivery(None) => {
                     self.closed = true;
                     self.asked = Some(CommitTrigger::Drain);
@@ -144,6 +146,12 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
                 Event::Timer => {}
             }
         }
+    }
+
+    /// Takes a delivery in, and shows in the status if the catalog, the store or the log lets it wait for long.
+    async fn take_in(&mut self, next: Next) -> Result<(), Abandon> {
+        let (context, table) = (Arc::clone(&self.context), self.birth.table.clone());
+        context.patiently(&table, "take events in", self.take(next)).await
     }
 
     async fn next_event(&mut self) -> Event<Si::Table> {
@@ -268,7 +276,8 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
         let table = &self.birth.table;
         let replaced = |what| Err(Abandon::Replaced { table: table.clone(), what });
         self.shape.checked();
-        match (self.context.sink.load(table).await, &self.shape.main) {
+        let loading = self.context.sink.load(table);
+        match (self.context.patiently(table, "look at the table again", loading).await, &self.shape.main) {
             (Ok(Some(_)), None) => replaced("was created"),
             (Ok(None), Some(_)) => replaced("was dropped"),
             (Ok(Some(now)), Some(known)) if now.uuid() != known.uuid() => replaced("was replaced by another one"),

@@ -21,6 +21,9 @@ use crate::status::{Problem, StatusBoard};
 /// Longest wait for an announcement to leave; it is only a hint.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A catalog or store that takes longer than this to answer is reported.
+const SLOW_AFTER: Duration = Duration::from_secs(10);
+
 /// What all streams of a writer share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared<So, Si> {
@@ -82,6 +85,18 @@ impl<So: Source, Si: TableSink> StreamContext<So, Si> {
     /// A turn to store files or commit once. Whoever waits before another try must not keep it.
     pub(crate) async fn flush_turn(&self) -> SemaphorePermit<'_> {
         self.flushes.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// Waits for an answer about a table, and shows in the status that it is slow while it is.
+    pub(crate) async fn patiently<T>(&self, table: &TableName, what: &str, answer: impl Future<Output = T>) -> T {
+        // On the heap: who waits is the task of a table, of which there may be thousands.
+        let mut answer = Box::pin(answer);
+        if let Ok(answer) = tokio::time::timeout(SLOW_AFTER, &mut answer).await {
+            return answer;
+        }
+        let reason = format!("no answer for more than {} s to: {what}", SLOW_AFTER.as_secs());
+        let _problem = self.status.raise(format!("table {table}"), reason);
+        answer.await
     }
 
     pub(crate) fn stream_name(&self) -> &StreamName {

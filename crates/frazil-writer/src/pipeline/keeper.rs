@@ -1,26 +1,44 @@
-//! Keeps what a stream has achieved: stores low watermarks, frees what is committed, sets the gauges.
+//! Keeps what a stream has achieved: stores low watermarks, frees what is committed.
 //!
 //! All of it may be late or fail: a stale watermark only means that more is read again and skipped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use frazil_core::checkpoint::Sequence;
+use frazil_core::checkpoint::{Checkpoint, Sequence};
+use frazil_core::rewind::distance;
 use frazil_core::stream::Progress;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::StreamContext;
-use crate::metrics::ShardLabel;
-use crate::shard::ShardState;
+use crate::shard::{ShardState, rewound};
 use crate::sink::TableSink;
 use crate::source::Source;
 
 /// What is stored of one shard.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Kept {
     stored: Sequence,
+    /// The producers' numbers at the stored low watermark.
+    numbers: Vec<(Uuid, u64)>,
+    /// The low watermark whose numbers are stored too, and the producers among them.
+    numbered: Sequence,
+    producers: HashSet<Uuid>,
     purged: Sequence,
+}
+
+impl Kept {
+    fn new(state: &ShardState) -> Self {
+        Self { stored: state.watermark, numbers: state.contained(), ..Self::default() }
+    }
+
+    /// Whether there is a producer of which nothing is stored: should the log lose all that it has of it, nothing would
+    /// show the loss.
+    fn has_new_producer(&self) -> bool {
+        self.numbers.iter().any(|(producer, _)| !self.producers.contains(producer))
+    }
 }
 
 /// Works until `stop`, and then stores once more.
@@ -38,34 +56,84 @@ pub(super) async fn run<So: Source, Si: TableSink>(context: Arc<StreamContext<So
             next_purge = Instant::now() + context.config.purge_interval;
         }
         for shard in context.shards() {
-            let kept = kept.entry(shard.shard.index).or_insert(Kept { stored: shard.watermark, purged: 0 });
+            let kept = kept.entry(shard.shard.index).or_insert_with(|| Kept::new(&shard));
             store(&context, &shard, kept).await;
-            if purge && !last {
+            if is_suspected(&context, &shard) {
+                shard.went_back.cancel();
+            }
+            if purge || last || kept.has_new_producer() {
+                number(&context, &shard, kept).await;
+            }
+            if purge && !last && !went_back(&context, &shard).await {
                 free(&context, &shard, kept).await;
             }
         }
-        gauges(&context);
         if last {
             return;
         }
     }
 }
 
+/// Whether a proxy says that what was read last, or comes next, is of a new history.
+fn is_suspected<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, state: &ShardState) -> bool {
+    let suspicion = context.source.suspicion(&state.shard, state.incarnation);
+    suspicion.is_some_and(|suspicion| distance(state.newest(), suspicion.position) <= 1)
+}
+
 async fn store<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, state: &ShardState, kept: &mut Kept) {
-    let sequence = state.progress().watermark();
-    if sequence <= kept.stored {
+    let Some(Checkpoint { incarnation, sequence, at }) = state.committed().filter(|at| at.sequence > kept.stored)
+    else {
         return;
-    }
-    let progress = Progress { incarnation: state.incarnation, sequence };
+    };
+    let numbers = state.contained();
+    let progress = Progress { incarnation, sequence, at };
     match context.source.save_progress(&state.shard, progress).await {
-        Ok(()) => kept.stored = sequence,
+        Ok(()) => (kept.stored, kept.numbers) = (sequence, numbers),
         Err(error) => tracing::warn!(shard = %state.shard, %error, "cannot store the low watermark"),
     }
 }
 
-/// Only up to the watermark that is stored: a restart must find every message after it.
+/// Stores the producers' numbers, before the messages that they are from may be freed.
+async fn number<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, state: &ShardState, kept: &mut Kept) {
+    if kept.numbered == kept.stored {
+        return;
+    }
+    if kept.numbers.is_empty() {
+        kept.numbered = kept.stored;
+        return;
+    }
+    match context.source.save_numbers(&state.shard, state.incarnation, &kept.numbers).await {
+        Ok(()) => {
+            kept.numbered = kept.stored;
+            kept.producers = kept.numbers.iter().map(|(producer, _)| *producer).collect();
+        }
+        Err(error) => tracing::warn!(shard = %state.shard, %error, "cannot store the producers' numbers"),
+    }
+}
+
+/// Whether the log is not what was committed, or that cannot be known now: then nothing may be freed, since it might be
+/// what nobody has read. Finds what a reader cannot see whose connection never broke.
+async fn went_back<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, state: &ShardState) -> bool {
+    let Some(committed) = state.committed() else { return false };
+    let lost = match rewound::went_back(context, &state.shard, committed).await {
+        Ok(lost) => lost,
+        Err(error) => {
+            tracing::warn!(shard = %state.shard, %error, "cannot compare the log with what is committed");
+            return true;
+        }
+    };
+    let known = context.source.rewinds(&state.shard, state.incarnation).await;
+    let lost = lost || known.is_ok_and(|known| known.newest_shift() != state.shift);
+    if lost {
+        state.went_back.cancel();
+    }
+    lost
+}
+
+/// Only messages before the one whose place is stored as the watermark: a restart must find every message after it, and
+/// compares that very one to notice that the log went back. And only messages whose producers' numbers are stored.
 async fn free<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, state: &ShardState, kept: &mut Kept) {
-    let through = state.purgeable(kept.stored, context.retention_nanos());
+    let through = state.purgeable(kept.stored, context.retention_nanos()).min(kept.numbered.saturating_sub(1));
     if through <= kept.purged {
         return;
     }
@@ -73,17 +141,4 @@ async fn free<So: Source, Si: TableSink>(context: &StreamContext<So, Si>, state:
         Ok(()) => kept.purged = through,
         Err(error) => tracing::warn!(shard = %state.shard, %error, "cannot free committed messages"),
     }
-}
-
-fn gauges<So: Source, Si: TableSink>(context: &StreamContext<So, Si>) {
-    let label = context.stream_label();
-    let mut oldest: Option<Instant> = None;
-    for state in context.shards() {
-        let shard = ShardLabel { stream: label.stream.clone(), shard: state.shard.index };
-        context.metrics.lag.get_or_create(&shard).set(i64::try_from(state.lag()).unwrap_or(i64::MAX));
-        oldest = oldest.into_iter().chain(state.progress().oldest()).min();
-    }
-    let age = oldest.map_or(0.0, |at| at.elapsed().as_secs_f64());
-    context.metrics.oldest_age.get_or_create(&label).set(age);
-    context.metrics.memory.set(i64::try_from(context.budget.used_bytes()).unwrap_or(i64::MAX));
 }

@@ -2,10 +2,12 @@
 
 mod crashes;
 mod evolve;
+mod faults;
 mod letters;
 mod limits;
 mod log;
 mod poison;
+mod rewind;
 mod simulation;
 
 use std::collections::BTreeSet;
@@ -56,7 +58,9 @@ impl Run {
 
     /// Waits for it to give up.
     async fn abandoned(mut self) -> PipelineError {
-        self.tasks.join_next().await.expect("one task").expect("no panic").expect_err("must be abandoned")
+        let ended = tokio::time::timeout(Duration::from_secs(600), self.tasks.join_next()).await;
+        let ended = ended.expect("it gives up within ten minutes").expect("one task");
+        ended.expect("no panic").expect_err("must be abandoned")
     }
 }
 

@@ -8,6 +8,7 @@ use frazil_core::envelope::{self, EnvelopeError, EnvelopeHeaders, KEYS_HEADER, S
 use frazil_core::idempotency::DedupeWindow;
 use frazil_core::limits::DEDUPE_KEYS_MAX;
 use frazil_log::Message;
+use uuid::Uuid;
 
 use crate::rows::{Content, Part};
 
@@ -31,10 +32,31 @@ pub(super) struct Examined {
     pub(super) contents: Vec<(TableName, Content)>,
     pub(super) events: u64,
     pub(super) repeats: u64,
-    pub(super) lost: u64,
+    pub(super) lost: Option<Lost>,
+    /// Whose envelope it is, and its number.
+    pub(super) producer: Option<(Uuid, u64)>,
     pub(super) unreadable: bool,
     pub(super) bad_checksum: bool,
     pub(super) forgotten: u64,
+}
+
+/// Something acknowledged that the log does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Whose envelopes; `None` if only their places are known.
+    pub(super) producer: Option<Uuid>,
+    /// First missing number, or position.
+    pub(super) from: u64,
+    /// Last missing one.
+    pub(super) to: u64,
+    /// Position of the message that shows it.
+    pub(super) seen_at: Sequence,
+}
+
+impl Lost {
+    pub(super) fn count(&self) -> u64 {
+        self.to - self.from + 1
+    }
 }
 
 impl Examiner {
@@ -52,6 +74,16 @@ impl Examiner {
                 self.window.observe(range, message.sequence, message.timestamp_nanos);
             }
         }
+    }
+
+    /// All envelopes of a producer up to `number` are in their tables, whether the log still has them or not.
+    pub(super) fn account_for(&mut self, producer: Uuid, number: u64) {
+        self.continuity.account_for(producer, number);
+    }
+
+    /// The highest number of every producer so far.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (Uuid, u64)> {
+        self.continuity.numbers()
     }
 
     /// Judges the next message.
@@ -73,6 +105,7 @@ impl Examiner {
 
     fn read(&mut self, message: &Message, examined: &mut Examined) -> Result<(), EnvelopeError> {
         let headers = parse_headers(message)?;
+        examined.producer = Some((headers.continuity.producer, headers.continuity.number));
         examined.lost = self.check_continuity(message.sequence, &headers);
         let forgotten = self.window.forgotten_early();
         // From the headers, and before the payload is looked at: exactly what `recall` can know.
@@ -102,24 +135,24 @@ impl Examiner {
         if keyed.next().is_some() { Err(disagreement(message)) } else { Ok(()) }
     }
 
-    fn check_continuity(&mut self, sequence: Sequence, headers: &EnvelopeHeaders) -> u64 {
+    fn check_continuity(&mut self, sequence: Sequence, headers: &EnvelopeHeaders) -> Option<Lost> {
         let (shard, producer) = (&self.shard, headers.continuity.producer);
         match self.continuity.observe(headers.continuity) {
-            Continuity::InOrder | Continuity::NewProducer => 0,
+            Continuity::InOrder | Continuity::NewProducer => None,
             Continuity::Repeated => {
                 tracing::warn!(%shard, sequence, %producer, "an envelope is in the log twice");
-                0
+                None
             }
             Continuity::Skipped { from, to } => {
                 tracing::warn!(%shard, sequence, %producer, from, to, "envelopes are missing that were never acknowledged");
-                0
+                None
             }
             Continuity::Lost { from, to } => {
                 tracing::error!(
                     %shard, sequence, %producer, from, to,
                     "ALARM acknowledged loss: envelopes were acknowledged to a proxy and are not in the log"
                 );
-                to - from + 1
+                Some(Lost { producer: Some(producer), from, to, seen_at: sequence })
             }
         }
     }

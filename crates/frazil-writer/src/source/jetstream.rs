@@ -1,11 +1,13 @@
 //! The real [`Source`]: shards of `frazil-log`. Only forwards.
 
 use frazil_core::Shard;
-use frazil_core::checkpoint::{Incarnation, Sequence};
+use frazil_core::checkpoint::{Checkpoint, Incarnation, Sequence};
+use frazil_core::rewind::{Loss, Rewind, Rewinds, Suspicion};
 use frazil_core::stream::{CommitNotice, Progress};
-use frazil_log::{Log, LogError, Message, ReadError, ReadMode, ShardInfo, ShardReader, Start};
+use frazil_log::{Log, LogError, Message, ReadError, ReadMode, ShardInfo, ShardReader, Standing, Start};
+use uuid::Uuid;
 
-use super::{Source, SourceReader};
+use super::{History, Source, SourceReader};
 
 /// Shards as JetStream streams.
 #[derive(Debug, Clone)]
@@ -49,9 +51,57 @@ impl Source for JetStreamSource {
     }
 }
 
+impl History for JetStreamSource {
+    async fn confirm(&self, shard: &Shard, witness: Checkpoint) -> Result<Standing, LogError> {
+        self.log.confirm(shard, witness).await
+    }
+
+    async fn rewinds(&self, shard: &Shard, incarnation: Incarnation) -> Result<Rewinds, LogError> {
+        self.log.rewinds(shard, incarnation).await
+    }
+
+    async fn record_rewind(
+        &self,
+        shard: &Shard,
+        witness: Checkpoint,
+        detected: i64,
+    ) -> Result<Option<Rewind>, LogError> {
+        self.log.record_rewind(shard, witness, detected).await
+    }
+
+    fn suspicion(&self, shard: &Shard, incarnation: Incarnation) -> Option<Suspicion> {
+        self.log.suspicion(shard, incarnation)
+    }
+
+    async fn record_split(&self, shard: &Shard, read: Checkpoint, detected: i64) -> Result<Option<Rewind>, LogError> {
+        self.log.record_split(shard, read, detected).await
+    }
+
+    async fn save_numbers(
+        &self,
+        shard: &Shard,
+        incarnation: Incarnation,
+        numbers: &[(Uuid, u64)],
+    ) -> Result<(), LogError> {
+        self.log.save_numbers(shard, incarnation, numbers).await
+    }
+
+    async fn numbers(&self, shard: &Shard, incarnation: Incarnation) -> Result<Vec<(Uuid, u64)>, LogError> {
+        self.log.numbers(shard, incarnation).await
+    }
+
+    async fn record_loss(&self, shard: &Shard, loss: &Loss) -> Result<(), LogError> {
+        self.log.record_loss(shard, loss).await
+    }
+}
+
 impl SourceReader for ShardReader {
     fn incarnation(&self) -> Incarnation {
         Self::incarnation(self)
+    }
+
+    fn expect(&mut self, witness: Checkpoint) {
+        Self::expect(self, witness);
     }
 
     async fn next(&mut self) -> Result<Message, ReadError> {

@@ -32,7 +32,8 @@ pub(super) async fn append<So: Source, Si: TableSink>(
     loop {
         // Always the very same append: it is committed at most once, and an open outcome is resolved by asking again.
         let turn = context.flush_turn().await;
-        let outcome = context.sink.commit(&table, files, append).await;
+        let commit = context.sink.commit(&table, files, append);
+        let outcome = context.patiently(name, "commit", commit).await;
         drop(turn);
         let error = match outcome {
             Ok((committed, now)) => {
@@ -70,7 +71,8 @@ async fn stage<So: Source, Si: TableSink>(
     let staged = loop {
         let prefix = format!("{}-{}", context.config.name, Uuid::now_v7());
         let turn = context.flush_turn().await;
-        let outcome = context.sink.stage(&*table, rows.clone(), &prefix).await;
+        let stage = context.sink.stage(&*table, rows.clone(), &prefix);
+        let outcome = context.patiently(name, "store files", stage).await;
         drop(turn);
         match outcome {
             Ok(staged) => break staged,
@@ -96,7 +98,7 @@ async fn look_again<So: Source, Si: TableSink>(
     table: &mut Si::Table,
 ) -> Result<(), Abandon> {
     let replaced = |what| Err(Abandon::Replaced { table: name.clone(), what });
-    match context.sink.load(name).await {
+    match context.patiently(name, "look at the table again", context.sink.load(name)).await {
         Ok(Some(now)) if now.uuid() != table.uuid() => replaced("was replaced by another one"),
         Ok(Some(now)) if now.schema() != table.schema() => replaced("refuses files and has other columns now"),
         Ok(Some(now)) => {
@@ -116,7 +118,7 @@ async fn fenced<So: Source, Si: TableSink>(
     expected: Option<String>,
     found: Option<String>,
 ) -> Abandon {
-    let table = context.sink.load(name).await.ok().flatten();
+    let table = context.patiently(name, "look who holds the table", context.sink.load(name)).await.ok().flatten();
     let holder = table.and_then(|table| table.find_summary(WRITER, &|_| true));
     let holder = holder.unwrap_or_else(|| "an unknown writer".to_owned());
     Abandon::Fenced(Box::new(FencedBy { table: name.clone(), holder, key, expected, found }))

@@ -82,7 +82,8 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
             };
             let Proposal { base, evolved, properties } = &proposal;
             let turn = context.flush_turn().await;
-            let outcome = context.sink.evolve(base, &evolved.schema, properties).await;
+            let evolving = context.sink.evolve(base, &evolved.schema, properties);
+            let outcome = context.patiently(&name, "alter the table", evolving).await;
             drop(turn);
             self.count(&outcome);
             let error = match outcome {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use frazil_core::checkpoint::Checkpoint;
 use tokio::time::Instant;
 
 use super::evolve::Altered;
@@ -53,7 +54,9 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
         let delivery = &next.delivery;
         let index = delivery.origin.shard.index;
         if !self.fences.contains_key(&index) {
-            let fence = load::fence(&self.context, &self.birth.table, &self.shape, &delivery.origin).await;
+            // Once a shard: its size must not be that of every idle table's task.
+            let fence = load::fence(&self.context, &self.birth.table, &self.shape, &delivery.origin);
+            let fence = Box::pin(fence).await?;
             self.fences.insert(index, fence);
         }
         let fence = &self.fences[&index];
@@ -109,8 +112,9 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
 
     /// All of the delivery is in the open batch.
     fn admit(&mut self, delivery: Delivery) {
-        let Delivery { origin, sequence, permit, .. } = delivery;
-        self.open.extend_to(&origin.shard, origin.incarnation, sequence, permit, Instant::now());
+        let Delivery { origin, sequence, at, permit, .. } = delivery;
+        let end = Checkpoint { incarnation: origin.incarnation, sequence, at: Some(at) };
+        self.open.extend_to(&origin.shard, end, permit, Instant::now());
         self.account.set_open_bytes(self.open.held_bytes());
     }
 

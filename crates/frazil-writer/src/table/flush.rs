@@ -64,9 +64,9 @@ impl<So: Source, Si: TableSink> Work<So, Si> {
             *letters.entry(letter.reason.code()).or_default() += 1;
         }
         let (mut main, mut proof) = (self.main.take(), None);
-        let alone = main.is_none();
-        if alone {
-            self.still_missing().await?;
+        let uuid = main.as_ref().map(Si::Table::uuid);
+        if uuid.is_none() {
+            self.unchanged(None).await?;
         }
         // A batch that only recovers letters does not move the table.
         main = main.filter(|_| !batch.deltas.iter().all(ShardDelta::is_recovery));
@@ -77,10 +77,10 @@ impl<So: Source, Si: TableSink> Work<So, Si> {
         let proof = match proof {
             Some(proof) if batch.letters.is_empty() => proof,
             Some(proof) => {
-                self.commit_letters(&batch, alone).await?;
+                self.commit_letters(&batch, uuid).await?;
                 proof
             }
-            None => self.commit_letters(&batch, alone).await?,
+            None => self.commit_letters(&batch, uuid).await?,
         };
         Ok(Flushed {
             proof,
@@ -96,26 +96,37 @@ impl<So: Source, Si: TableSink> Work<So, Si> {
         })
     }
 
-    /// Events for a table that came to be must become its rows: they were accepted for it.
-    async fn still_missing(&self) -> Result<(), Abandon> {
-        match load(&self.context, &self.name).await {
-            None => Ok(()),
-            Some(_) => Err(Abandon::Replaced { table: self.name.clone(), what: "was created" }),
-        }
+    /// Whether the table is still the one with this uuid, or still missing. Events for a table that came to be must
+    /// become its rows: they were accepted for it.
+    async fn unchanged(&self, uuid: Option<Uuid>) -> Result<(), Abandon> {
+        let now = load(&self.context, &self.name).await.map(|table| table.uuid());
+        let what = match (uuid, now) {
+            _ if now == uuid => return Ok(()),
+            (None, _) => "was created",
+            (Some(_), None) => "was dropped",
+            (Some(_), Some(_)) => "was replaced by another one",
+        };
+        Err(Abandon::Replaced { table: self.name.clone(), what })
     }
 
-    async fn commit_letters(&mut self, batch: &SealedBatch, alone: bool) -> Result<Committed, Abandon> {
+    /// Commits the letters of the table with this uuid, or of a table that does not exist.
+    async fn commit_letters(&mut self, batch: &SealedBatch, uuid: Option<Uuid>) -> Result<Committed, Abandon> {
         let name = self.name.dead_letter();
         let dead = match self.dead.take() {
             Some(dead) => dead,
-            None => create_dead_letter(&self.context, &name).await,
+            None => {
+                let created = create_dead_letter(&self.context, &name).await;
+                // Whoever claims the letters for another table could not do so before: see `claim`.
+                self.unchanged(uuid).await?;
+                created
+            }
         };
         let commit_id = Uuid::now_v7();
         let mut properties = Vec::new();
         for (fence, delta) in self.fences.iter_mut().zip(&batch.deltas) {
             let letters = || batch.letters.iter().any(|letter| letter.shard == delta.shard);
-            if alone || delta.is_recovery() || letters() {
-                properties.push(fence.advance_letters(&delta.delta, alone));
+            if uuid.is_none() || delta.is_recovery() || letters() {
+                properties.extend(fence.advance_letters(delta, uuid));
             }
         }
         let request = Append { commit_id, fence: properties, summary: self.summary(batch) };
@@ -132,7 +143,7 @@ impl<So: Source, Si: TableSink> Work<So, Si> {
         batch: &mut SealedBatch,
     ) -> Result<(Committed, Si::Table), Abandon> {
         let fences = self.fences.iter_mut().zip(&batch.deltas).filter(|(_, delta)| !delta.is_recovery());
-        let properties = fences.flat_map(|(fence, delta)| fence.advance(&delta.delta, &batch.letters)).collect();
+        let properties = fences.flat_map(|(fence, delta)| fence.advance(delta, &batch.letters)).collect();
         let request = Append { commit_id: batch.commit_id, fence: properties, summary: self.summary(batch) };
         append(&self.context, &self.name, main, batch.rows.take(), &request).await
     }
@@ -149,7 +160,8 @@ async fn create_dead_letter<So: Source, Si: TableSink>(context: &StreamContext<S
     let schema = dead_letter_schema();
     let mut trouble = context.trouble(name, "create the dead-letter table");
     loop {
-        match context.sink.create(name, &schema).await {
+        let creating = context.sink.create(name, &schema);
+        match context.patiently(name, "create the dead-letter table", creating).await {
             Ok(table) => return table,
             Err(error) => trouble.sink(&error).await,
         }
@@ -171,13 +183,14 @@ impl<T> Flushed<T> {
         for (reason, count) in &self.letters {
             metrics.dead_letters.get_or_create(&cause(reason)).inc_by(*count);
         }
+        metrics.table_series.committed(&label.stream, table, context.clock.unix().as_secs_f64());
         let snapshot_id = self.proof.snapshot_id();
         tracing::info!(
             %table, snapshot_id, trigger = %self.trigger, rows = self.rows,
             dead_letters = self.letters.values().sum::<u64>(), seconds = self.seconds, "committed"
         );
         let mut notices = Vec::new();
-        for ShardDelta { shard, delta } in &self.deltas {
+        for ShardDelta { shard, delta, .. } in &self.deltas {
             if let Some(state) = context.shard(shard.index) {
                 state.progress().committed(table, &self.proof, delta.end);
             }

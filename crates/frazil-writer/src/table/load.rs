@@ -8,10 +8,12 @@ use frazil_core::mapping::Plan;
 use frazil_core::policy::{PolicyError, TablePolicy};
 use tokio::time::Instant;
 
+use super::Abandon;
+use super::claim;
 use super::fence::ShardFence;
 use crate::columns::Columns;
 use crate::pipeline::StreamContext;
-use crate::shard::ShardState;
+use crate::shard::{ShardState, rewound};
 use crate::sink::{Cause, SinkError, SinkTable, TableSink};
 use crate::source::Source;
 
@@ -44,7 +46,7 @@ impl<T: SinkTable> Shape<T> {
     ) -> Self {
         let mut trouble = context.trouble(table, "load the table");
         loop {
-            match Self::try_load(context, table).await {
+            match context.patiently(table, "load the table", Self::try_load(context, table)).await {
                 Ok(shape) => return shape,
                 Err(error) => trouble.sink(&error).await,
             }
@@ -154,22 +156,66 @@ fn warn(table: &TableName, error: &PolicyError) {
     tracing::warn!(%table, %error, "the stream's policy is used for the table");
 }
 
-/// What the tables say about a shard. A property that cannot be read stops the table until somebody corrects it.
+/// What the tables say about a shard. A property that cannot be read stops the table until somebody corrects it. A
+/// checkpoint that names a message which the log does not have shows that the log went back.
 pub(super) async fn fence<So: Source, Si: TableSink>(
     context: &StreamContext<So, Si>,
     table: &TableName,
     shape: &Shape<Si::Table>,
     origin: &ShardState,
-) -> ShardFence {
+) -> Result<ShardFence, Abandon> {
     let mut trouble = context.trouble(table, "read the checkpoint");
     let mut read = ShardFence::read(origin, shape.main.as_ref(), shape.dead.as_ref());
     loop {
         match read {
-            Ok(fence) => return fence,
+            Ok(fence) => {
+                let fence = claim::claimed(context, table, shape, fence, origin).await?;
+                if fence.of_another {
+                    of_today(context, table, origin).await?;
+                }
+                return confirmed(context, table, fence, origin).await;
+            }
             Err(error) => trouble.sink(&SinkError::Rejected(error)).await,
         }
         let now = Shape::load(context, table).await;
         read = ShardFence::read(origin, now.main.as_ref(), now.dead.as_ref());
+    }
+}
+
+/// Compares the checkpoints with the log, if they are ahead of what was compared when the shard was opened.
+async fn confirmed<So: Source, Si: TableSink>(
+    context: &StreamContext<So, Si>,
+    table: &TableName,
+    fence: ShardFence,
+    origin: &ShardState,
+) -> Result<ShardFence, Abandon> {
+    let mut trouble = context.trouble(table, "compare the checkpoint with the log");
+    for witness in fence.witnesses(origin.watermark) {
+        loop {
+            match rewound::went_back(context, &origin.shard, witness).await {
+                Ok(false) => break,
+                Ok(true) => return Err(Abandon::Rewound { table: table.clone(), shard: origin.shard.clone() }),
+                Err(error) => trouble.retry("unavailable", &error).await,
+            }
+        }
+    }
+    Ok(fence)
+}
+
+/// The shard that is read must be the one that exists. If it was deleted and created again, what is left in memory of
+/// it must not take the place of what the tables have of the later one.
+async fn of_today<So: Source, Si: TableSink>(
+    context: &StreamContext<So, Si>,
+    table: &TableName,
+    origin: &ShardState,
+) -> Result<(), Abandon> {
+    let mut trouble = context.trouble(table, "compare the checkpoint with the log");
+    loop {
+        match context.source.describe(&origin.shard).await {
+            Ok(Some(info)) if info.incarnation == origin.incarnation => return Ok(()),
+            Ok(_) => return Err(Abandon::Outlived { table: table.clone(), shard: origin.shard.clone() }),
+            Err(error) => trouble.retry("unavailable", &error).await,
+        }
     }
 }
 
@@ -180,7 +226,7 @@ pub(super) async fn load<So: Source, Si: TableSink>(
 ) -> Option<Si::Table> {
     let mut trouble = context.trouble(table, "load the table");
     loop {
-        match context.sink.load(table).await {
+        match context.patiently(table, "load the table", context.sink.load(table)).await {
             Ok(loaded) => return loaded,
             Err(error) => trouble.sink(&error).await,
         }

@@ -82,7 +82,7 @@ async fn a_zombie_is_fenced() {
     drop(zombie);
     world.source.set_stored_progress(
         &world.shard(),
-        frazil_core::stream::Progress { incarnation: frazil_core::checkpoint::Incarnation(7), sequence: 0 },
+        frazil_core::stream::Progress { incarnation: frazil_core::checkpoint::Incarnation(7), sequence: 0, at: None },
     );
     world.source.publish(&world.shard(), &[request(&a, [9, 9, 9])]);
     let shard = world.shard();
@@ -132,11 +132,48 @@ async fn a_removed_checkpoint_is_found_in_the_ancestry() {
     world.sink.set_property(&a, &property, None);
     world.source.set_stored_progress(
         &world.shard(),
-        frazil_core::stream::Progress { incarnation: frazil_core::checkpoint::Incarnation(7), sequence: 2 },
+        frazil_core::stream::Progress { incarnation: frazil_core::checkpoint::Incarnation(7), sequence: 2, at: None },
     );
     world.source.publish(&world.shard(), &[request(&a, [1, 1, 1])]);
     let run = world.start();
     world.done().await;
     run.drain().await;
     assert_eq!(once(world.sink.ids(&a)), ids(0, 1..8, 3));
+}
+
+/// The reader of a shard that was deleted learns of it late, and has events in hand when its heir has committed already.
+#[tokio::test(start_paused = true)]
+async fn events_of_a_deleted_shard_do_not_take_the_place_of_later_ones() {
+    use crate::faults::Gate;
+    for there_is_a_table in [true, false] {
+        let (world, a) = (World::new(1), table("a"));
+        if there_is_a_table {
+            world.sink.create_table(&a, number_schema());
+        }
+        world.source.publish(&world.shard(), &[request(&a, [1, 2, 3])]);
+        let gate = Gate::new();
+        let name = if there_is_a_table { a.clone() } else { a.dead_letter() };
+        world.sink.fault_once(Op::Load, &name, Fault::HoldBefore(gate.clone()));
+        let zombie = world.start();
+        gate.reached().await;
+        // It is not told that the shard is another one.
+        world.source.script(|op, _| match op {
+            crate::source::fake::LogOp::Next => Fault::HangBefore,
+            _ => Fault::None,
+        });
+        world.source.create(&world.shard(), 8);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.source.heal();
+        world.source.publish(&world.shard(), &[request(&a, [4])]);
+        let heir = world.start();
+        world.done().await;
+        gate.open();
+        assert_eq!(zombie.abandoned().await.cause(), "shard");
+        world.source.publish(&world.shard(), &[request(&a, [5])]);
+        world.done().await;
+        heir.drain().await;
+        let found = once(world.sink.ids(if there_is_a_table { &a } else { &name }));
+        assert_eq!(found, BTreeSet::from([1, 2].map(|sequence| format!("{:016x}-0-{sequence}-0", 8))));
+        world.sink.history(|history| assert_eq!(history.violations(), [""; 0]));
+    }
 }

@@ -92,7 +92,8 @@ async fn ordinary_events_ask_the_catalog_nothing() {
     }
     settle(&world).await;
     let asked = asked.lock().expect("no panic").clone();
-    assert_eq!(asked, [Op::Load, Op::Load, Op::Stage, Op::Commit], "dead-letter table, table, one batch");
+    let all = [Op::Load, Op::Load, Op::Load, Op::Stage, Op::Commit];
+    assert_eq!(asked, all, "dead-letter table, table, dead-letter table for it is the first commit, one batch");
 }
 
 /// `__id__` cannot be a column: the table has one. Such fields must not make every delivery an occasion.
@@ -111,7 +112,7 @@ async fn what_can_only_be_captured_is_not_proposed_again_and_again() {
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
     let during = loads.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(during <= 3, "the two of the start, and one look again: {during}");
+    assert!(during <= 4, "the three of the start, and one look again: {during}");
     // A field that can be a column comes in the same time: it waits for the end of the pause at most.
     tokio::time::sleep(world.config.table_refresh).await;
     publish(&world, &a, &[r#"{"n":1,"__id__":"mine","city":"Ulm"}"#]);
@@ -485,7 +486,7 @@ async fn a_replay_from_the_beginning_adds_nothing() {
     publish(&world, &a, &[r#"{"n":1,"f1":1}"#]);
     settle(&world).await;
     let incarnation = frazil_core::checkpoint::Incarnation(7);
-    world.source.set_stored_progress(&world.shard(), Progress { incarnation, sequence: 0 });
+    world.source.set_stored_progress(&world.shard(), Progress { incarnation, sequence: 0, at: None });
     publish(&world, &a, &[r#"{"n":1,"f1":2}"#]);
     settle(&world).await;
     assert_eq!(once(world.sink.ids(&a)), ids(0, 1..3, 1));

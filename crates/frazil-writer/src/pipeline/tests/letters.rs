@@ -41,7 +41,7 @@ async fn a_batch_of_only_bad_events_advances_the_checkpoint() {
     assert_eq!(dead.strings("payload"), ["{\"n\":\"x\"}"]);
     assert_eq!(dead.strings("reason"), ["wrong_type"]);
     assert_eq!(dead.strings("field"), ["n"]);
-    assert_eq!(positions(&world, &a), Some(format!("{:016x}:1|1:0", 7)));
+    assert_eq!(positions(&world, &a), Some(format!("{:016x}:1@1001000000|1:0", 7)));
     assert_eq!(world.checkpoint(&a.dead_letter(), &world.shard()), Some(1));
 }
 
@@ -85,7 +85,7 @@ async fn letters_alone_are_recovered_once() {
             world.sink.fault_once(op, &a.dead_letter(), fault.clone());
             let run = world.start();
             world.sink.hung.notified().await;
-            assert_eq!(positions(&world, &a), Some(format!("{:016x}:2|1:2", 7)));
+            assert_eq!(positions(&world, &a), Some(format!("{:016x}:2@1002000000|1:2", 7)));
             assert_eq!(world.source.stored_progress(&world.shard()), None, "the letter is not written");
             drop(run);
             for _ in 0..2 {
@@ -113,7 +113,7 @@ async fn a_crash_in_a_recovery_leaves_the_rest_to_the_next_one() {
     let run = world.start();
     world.sink.hung.notified().await;
     drop(run);
-    assert_eq!(positions(&world, &a), Some(format!("{:016x}:3|1:0;2:0;3:0", 7)));
+    assert_eq!(positions(&world, &a), Some(format!("{:016x}:3@1003000000|1:0;2:0;3:0", 7)));
     // One letter per commit; the crash is before the third.
     world.config.flush.max_rows = 1;
     let (name, mut commits) = (a.dead_letter(), 0);
@@ -284,7 +284,8 @@ async fn events_of_a_missing_table_are_letters_and_stay_so() {
     assert_eq!(world.checkpoint(&a.dead_letter(), &world.shard()), Some(4));
     // The table comes to be, and the low watermark was lost: the letters must not become rows as well.
     world.sink.create_table(&a, number_schema());
-    let start = frazil_core::stream::Progress { incarnation: frazil_core::checkpoint::Incarnation(7), sequence: 0 };
+    let start =
+        frazil_core::stream::Progress { incarnation: frazil_core::checkpoint::Incarnation(7), sequence: 0, at: None };
     world.source.set_stored_progress(&world.shard(), start);
     world.source.publish(&world.shard(), &[request(&a, [8, 8])]);
     let run = world.start();

@@ -1,6 +1,6 @@
 //! Memory, batch sizes, idle tables, the supervisor.
 
-use frazil_core::checkpoint::Incarnation;
+use frazil_core::checkpoint::{Checkpoint, Incarnation};
 use frazil_core::envelope::{Section, SectionHeader};
 use frazil_core::mapping::{MappingPolicy, Plan};
 use tokio::time::Instant;
@@ -111,9 +111,10 @@ async fn the_budget_covers_what_a_batch_has_allocated() {
         for sequence in 1..200 {
             let content = Content::Sections(vec![part(&lines.repeat(20))]);
             let permit = budget.acquire(content.bytes(plan.fixed_width())).await;
-            let delivery = Delivery { origin: Arc::clone(&origin), sequence, content, permit };
+            let delivery = Delivery { origin: Arc::clone(&origin), sequence, at: 1, content, permit };
             decode(&delivery, Some(&plan), &mut batch);
-            batch.extend_to(&origin.shard, origin.incarnation, sequence, delivery.permit, Instant::now());
+            let end = Checkpoint { incarnation: origin.incarnation, sequence, at: Some(1) };
+            batch.extend_to(&origin.shard, end, delivery.permit, Instant::now());
             let (held, allocated) = (batch.held_bytes(), batch.allocated());
             assert!(held <= allocated + 1024, "{lines:?}: {held} held for {allocated}");
             assert!(held >= allocated / 2, "{lines:?}: {held} held for {allocated}");

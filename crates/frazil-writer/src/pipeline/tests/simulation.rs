@@ -1,20 +1,46 @@
-//! Seeded chaos: crashes, lost requests and answers, zombies, users and policies that alter tables, events that fit
-//! nowhere, stale watermarks. Each seed is one history; the failing one is printed. `FRAZIL_SEED=n` runs only that
-//! one, `FRAZIL_SEEDS=n` the first n.
+//! Seeded chaos over whole writers, a log and a catalog in memory. Each seed is one history: crashes, zombies, other
+//! numbers of writers, requests and answers that are lost or late, outages, streams deleted and created again, users
+//! who alter, compact, expire, roll back, drop and create tables.
+//!
+//! What must be true of every history, checked in [`history`] and [`truth`] by these numbers:
+//!
+//! 1. Every logged event is in exactly one place exactly once, except those, exactly those, that a user's rollback, drop
+//!    or deletion took away; rows have every field they came with.
+//! 2. Checkpoints never go back, and the stored low watermark is never ahead of what is committed.
+//! 3. Nothing that is committed is committed again to the same table, whatever became of the commit.
+//! 4. The memory budget is never exceeded, and covers what the batches hold.
+//! 5. When the faults are over the run ends quiescent: all is committed, the watermark is at the end, nothing is
+//!    degraded, no task and no byte of budget is left, nothing panicked, and no loss was reported, for there was none.
+//! 6. Every kind of fault and every outcome in [`KINDS`] comes up over the seeds of one run.
+//!
+//! The failing seed is printed. `FRAZIL_SEED=n` runs only that one; `FRAZIL_SEEDS=n` sets how many are run, and
+//! `FRAZIL_SEED_BASE=n` where those begin that are new in every run.
 
 mod chaos;
+mod history;
+mod tally;
 mod traffic;
+mod truth;
+mod users;
+mod writers;
 
-use std::collections::BTreeMap;
-
-use frazil_core::policy::{SystemColumns, UnknownFieldPolicy};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
-use crate::metrics::OutcomeLabel;
-use traffic::{Truth, publish};
+use tally::{KINDS, Tally};
 
-/// Ways in which a change of a schema ends, each of which must come up.
-const OUTCOMES: [&str; 4] = ["altered", "conflict", "unavailable", "rejected"];
+/// Seeds that fail without one of the corrections named here. A seed means another history when the simulation is
+/// changed, or how often the writer asks the log or the catalog.
+const REGRESSIONS: &[(u64, &str)] = &[
+    (236, "what another writer had committed and freed was reported as lost"),
+    (2290, "what another writer had committed and freed was reported as lost"),
+    (398, "the log was described before the watermark was read: what came in between was not remembered"),
+    (4337, "the log was described before the watermark was read: what came in between was not remembered"),
+    (30_002_438, "letters of a zombie, and rows of the table that came to be meanwhile"),
+    (30_003_948, "letters of a zombie, and rows of the table that came to be meanwhile"),
+];
+/// Seeds of a run unless `FRAZIL_SEEDS` says another number: half of them always the same.
+const SEEDS: u64 = 2400;
 
 /// SplitMix64.
 #[derive(Clone)]
@@ -36,118 +62,83 @@ impl Random {
     fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
-}
 
-fn checkpoints(world: &World, tables: &[TableName]) -> BTreeMap<(TableName, u32), Sequence> {
-    let names = tables.iter().flat_map(|table| [table.clone(), table.dead_letter()]);
-    let of = |name: TableName| {
-        let found = world
-            .shards()
-            .into_iter()
-            .filter_map(|shard| world.checkpoint(&name, &shard).map(|at| ((name.clone(), shard.index), at)));
-        found.collect::<Vec<_>>()
-    };
-    names.flat_map(of).collect()
-}
-
-/// 1. Every event is in its table or its dead-letter table, exactly once, and with all its fields.
-/// 2. Checkpoints never go back.
-/// 3. The low watermark is never ahead: all of the above holds from whatever watermark was stored.
-/// 4. Nothing gets stuck: when the faults are over, all is committed.
-async fn history(seed: u64) -> Vec<u64> {
-    let mut random = Random(seed);
-    let mut world = World::new(1 + random.below(3) as u32);
-    world.config.flush.max_age = Duration::from_millis(10 + random.below(100));
-    world.config.flush.max_rows = 1 + random.below(40) as usize;
-    world.config.progress_interval = Duration::from_millis(5 + random.below(100));
-    world.config.purge_interval = Duration::from_millis(50 + random.below(500));
-    world.config.backoff.longest = Duration::from_millis(300);
-    world.config.table_refresh = Duration::from_millis(random.below(100));
-    world.config.drain_deadline = Duration::from_millis(random.below(200));
-    set_policy(&mut world, &mut random);
-    let tables: Vec<TableName> = ["a", "b", "c"].map(table).to_vec();
-    tables.iter().for_each(|table| world.sink.create_table(table, number_schema()));
-    if random.one_in(2) {
-        world.sink.create_table(&traffic::catch_all(&world), number_schema());
+    fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
+        &from[self.below(from.len() as u64) as usize]
     }
-    let zombies = random.one_in(2);
-    chaos::unleash(&world, Random(random.next()), tables.clone());
-    let (mut truth, mut last) = (Truth::default(), BTreeMap::new());
-    let mut runs: Vec<(JoinSet<frazil_core::StreamName>, CancellationToken)> = Vec::new();
-    for step in 0..10 + random.below(30) {
-        if runs.len() < 1 + usize::from(zombies) {
-            runs.push(start_stream(&world));
-        }
-        for _ in 0..random.below(6) {
-            publish(&world, &mut truth, &tables, step, &mut random);
-        }
-        tokio::time::sleep(Duration::from_millis(random.below(150))).await;
-        if random.one_in(3) {
-            let (tasks, stop) = runs.swap_remove(random.below(runs.len() as u64) as usize);
-            if random.one_in(3) {
-                stop.cancel();
-                tokio::time::sleep(Duration::from_millis(random.below(100))).await;
-            }
-            drop(tasks);
-        }
-        let now = checkpoints(&world, &tables);
-        for (place, before) in &last {
-            assert!(now.get(place).is_some_and(|at| at >= before), "the checkpoint of {place:?} went back");
-        }
-        last = now;
+
+    fn millis(&mut self, bound: u64) -> Duration {
+        Duration::from_millis(self.below(bound))
     }
-    runs.clear();
-    world.sink.heal();
-    let _run = start_stream(&world);
-    world.done().await;
-    truth.check(&world);
-    let outcome = |outcome| OutcomeLabel { stream: world.definition.name.to_string(), outcome };
-    let count = |of| world.metrics.schema_updates.get_or_create(&outcome(of)).get();
-    OUTCOMES.iter().map(|outcome| count(outcome)).collect()
 }
 
-/// Mostly one that alters tables.
-fn set_policy(world: &mut World, random: &mut Random) {
-    let policy = &mut world.definition.policy;
-    policy.unknown_fields = match random.below(4) {
-        0 => UnknownFieldPolicy::Capture,
-        1 => UnknownFieldPolicy::Reject,
-        _ => UnknownFieldPolicy::Evolve,
-    };
-    policy.system_columns = if random.one_in(2) { SystemColumns::All } else { SystemColumns::OnDemand };
-    policy.columns_per_hour = random.below(12) as u32;
-    world.config.concurrent_flushes = 4 + random.below(8) as usize;
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }
 
-fn start_stream(world: &World) -> (JoinSet<frazil_core::StreamName>, CancellationToken) {
-    let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(crate::supervisor::run_stream(world.shared(), Arc::new(world.definition.clone()), stop.clone()));
-    (tasks, stop)
+/// Regressions, the first seeds, and as many that no run had before.
+fn seeds() -> Vec<u64> {
+    if let Some(seed) = number("FRAZIL_SEED") {
+        return vec![seed];
+    }
+    let count = number("FRAZIL_SEEDS").unwrap_or(SEEDS);
+    let nanos = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let base = number("FRAZIL_SEED_BASE").unwrap_or_else(|| Random(nanos()).next() >> 16);
+    println!("FRAZIL_SEED_BASE={base}");
+    let known = REGRESSIONS.iter().map(|(seed, _)| *seed);
+    known.chain(0..count.div_ceil(2)).chain((base..).take(count as usize / 2)).collect()
+}
+
+/// Runs one seed on its own runtime with paused time; says whether it ended well.
+fn run(seed: u64, tally: &Tally) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime without I/O");
+    let history = || runtime.block_on(history::history(seed, tally));
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(history));
+    if ended.is_err() {
+        println!("FRAZIL_SEED={seed}");
+    }
+    ended.is_ok()
 }
 
 #[test]
 fn any_history_ends_with_every_event_once() {
-    let seeds = match std::env::var("FRAZIL_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("FRAZIL_SEED is a number");
-            seed..seed + 1
+    let (seeds, next, failed) = (seeds(), AtomicU64::new(0), AtomicBool::new(false));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(seeds.len());
+    let started = std::time::Instant::now();
+    let work = || {
+        let tally = Tally::default();
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+            if !run(*seed, &tally) {
+                failed.store(true, Ordering::Relaxed);
+            }
         }
-        Err(_) => 0..std::env::var("FRAZIL_SEEDS").map_or(200, |count| count.parse().expect("a number of seeds")),
+        tally
     };
-    let (single, mut totals) = (seeds.end - seeds.start == 1, [0; OUTCOMES.len()]);
-    for seed in seeds {
-        let mut counts = Vec::new();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            counts = runtime.expect("a runtime without I/O").block_on(history(seed));
-        }));
-        if let Err(panic) = ended {
-            println!("FRAZIL_SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
-        totals.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
+    let tally = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let tallies = threads.into_iter().map(|thread| thread.join().expect("panics are caught in every history"));
+        tallies.fold(Tally::default(), Tally::add)
+    });
+    println!("{} histories in {:?}: {tally}", seeds.len(), started.elapsed());
+    assert!(!failed.load(Ordering::Relaxed), "see the seeds above");
+    // A few seeds cannot show everything.
+    if seeds.len() >= 500 {
+        let missing: Vec<&&str> = KINDS.iter().filter(|kind| tally.count(kind) == 0).collect();
+        assert!(missing.is_empty(), "the histories leave something out: {missing:?}");
     }
-    println!("changes of schemas: {OUTCOMES:?} {totals:?}");
-    assert!(single || totals.iter().all(|total| *total > 0), "the histories leave something out: {totals:?}");
+}
+
+/// Else a failing seed would be worth nothing.
+#[test]
+fn a_seed_is_one_history() {
+    let counts = |seed| {
+        let tally = Tally::default();
+        assert!(run(seed, &tally), "seed {seed}");
+        tally.to_string()
+    };
+    for seed in 700..730 {
+        assert_eq!(counts(seed), counts(seed), "seed {seed}");
+    }
 }

@@ -1,70 +1,110 @@
-//! What may go wrong, and what users do to their tables meanwhile.
+//! What may go wrong between the writers, the log and the catalog.
 
-use frazil_core::schema::{Field, SYSTEM_COLUMNS, Schema, Type};
+use std::sync::Mutex;
 
-use super::{Random, TableName, World};
-use crate::sink::fake::{FakeSink, Fault, Op};
+use tokio::time::Instant;
 
-/// Scripts faults and users.
-pub(super) fn unleash(world: &World, mut random: Random, tables: Vec<TableName>) {
-    let sink = world.sink.clone();
-    world.sink.script(move |op, _| {
-        if random.one_in(20) {
-            let table = &tables[random.below(tables.len() as u64) as usize];
-            alter(&sink, table, &mut random);
-        }
-        fault(op, &mut random)
-    });
+use super::tally::Tally;
+use super::users::Users;
+use super::{Arc, Duration, Random, World};
+use crate::faults::Fault;
+use crate::sink::fake::Op;
+use crate::source::fake::LogOp;
+
+/// Longest a request goes on after its sender has given up, in milliseconds.
+const LATE_MS: u64 = 400;
+
+/// The faults of one history.
+#[derive(Clone)]
+pub(super) struct Chaos {
+    /// One operation in so many is hit.
+    rarity: u64,
+    /// Whether operations may never end, so that only a crash helps. Else they end after seconds at most.
+    hangs: bool,
+    catalog_down: Arc<Mutex<Option<Instant>>>,
+    log_down: Arc<Mutex<Option<Instant>>>,
+    tally: Tally,
 }
 
-fn fault(op: Op, random: &mut Random) -> Fault {
-    let deed = matches!(op, Op::Commit | Op::Evolve);
-    match random.below(12) {
-        0 => Fault::Unavailable,
-        1 if deed => Fault::LoseRequest,
-        2 if deed => Fault::LoseAnswer,
-        3 if deed => Fault::HangBefore,
-        4 if deed => Fault::HangAfter,
-        5 | 6 if op == Op::Evolve => Fault::Conflict,
-        7 if op == Op::Evolve => Fault::Rejected,
-        3 if random.one_in(4) => Fault::HangBefore,
-        4 if random.one_in(4) => Fault::HangAfter,
-        _ => Fault::None,
+impl Chaos {
+    pub(super) fn new(hangs: bool, random: &mut Random, tally: &Tally) -> Self {
+        let (catalog_down, log_down, tally) = (Arc::default(), Arc::default(), tally.clone());
+        Self { rarity: 4 + random.below(20), hangs, catalog_down, log_down, tally }
+    }
+
+    /// From now on operations are hit, and users come in between.
+    pub(super) fn unleash(&self, world: &World, users: Users, random: &mut Random) {
+        let (chaos, mut random_sink) = (self.clone(), Random(random.next()));
+        world.sink.script(move |op, _| {
+            users.act_between(&mut random_sink);
+            chaos.catalog(op, &mut random_sink)
+        });
+        let (chaos, mut random_log) = (self.clone(), Random(random.next()));
+        world.source.script(move |op, _| chaos.log(op, &mut random_log));
+    }
+
+    /// Nothing is reached for a while, mostly a long one.
+    pub(super) fn outage(&self, random: &mut Random) {
+        let until = Instant::now() + Duration::from_millis(100 + random.below(60_000));
+        let (down, kind) = match random.one_in(2) {
+            true => (&self.catalog_down, "catalog: outage"),
+            false => (&self.log_down, "log: outage"),
+        };
+        self.tally.note(kind);
+        *down.lock().expect("no panic") = Some(until);
+    }
+
+    fn is_down(until: &Mutex<Option<Instant>>) -> bool {
+        until.lock().expect("no panic").is_some_and(|until| Instant::now() < until)
+    }
+
+    fn catalog(&self, op: Op, random: &mut Random) -> Fault {
+        if Self::is_down(&self.catalog_down) {
+            return Fault::Unavailable;
+        }
+        if !random.one_in(self.rarity) {
+            return Fault::None;
+        }
+        let deed = matches!(op, Op::Commit | Op::Evolve | Op::Create);
+        let (kind, fault) = match random.below(10) {
+            0 | 1 if deed => ("catalog: request lost", Fault::LoseRequest),
+            2 | 3 if deed => ("catalog: answer lost", Fault::LoseAnswer),
+            4 if deed => ("catalog: request late", Fault::Late(random.millis(LATE_MS))),
+            5 if op == Op::Evolve => ("catalog: conflict", Fault::Conflict),
+            6 if op == Op::Evolve || random.one_in(4) => ("catalog: refuses for good", Fault::Rejected),
+            7 => ("catalog: delayed", Fault::DelayBefore(random.millis(3000))),
+            8 => ("catalog: answer late", Fault::DelayAfter(random.millis(3000))),
+            9 if self.hangs => ("catalog: hangs", hang(random)),
+            _ => ("catalog: unavailable", Fault::Unavailable),
+        };
+        self.tally.note(kind);
+        fault
+    }
+
+    fn log(&self, op: LogOp, random: &mut Random) -> Fault {
+        if Self::is_down(&self.log_down) {
+            return Fault::Unavailable;
+        }
+        let rarity = if op == LogOp::Next { 10 * self.rarity } else { self.rarity };
+        if !random.one_in(rarity) {
+            return Fault::None;
+        }
+        let write = matches!(op, LogOp::SaveProgress | LogOp::Purge | LogOp::Announce);
+        let (kind, fault) = match random.below(8) {
+            0 | 1 if op == LogOp::Next => ("log: messages again", Fault::LoseAnswer),
+            0 if write => ("log: answer lost", Fault::LoseAnswer),
+            1 if write => ("log: request late", Fault::Late(random.millis(LATE_MS))),
+            2 => ("log: refuses for good", Fault::Rejected),
+            3 => ("log: delayed", Fault::DelayBefore(random.millis(2000))),
+            4 => ("log: answer late", Fault::DelayAfter(random.millis(2000))),
+            5 if self.hangs => ("log: hangs", hang(random)),
+            _ => ("log: unavailable", Fault::Unavailable),
+        };
+        self.tally.note(kind);
+        fault
     }
 }
 
-/// One change as an engine makes it: ids are never used again, and the system columns stay.
-fn alter(sink: &FakeSink, table: &TableName, random: &mut Random) {
-    let policy = ["evolve", "capture", "reject", "nonsense", "Evolve"];
-    match random.below(8) {
-        0 => sink.set_property(table, "frazil.unknown-fields", Some(policy[random.below(5) as usize])),
-        1 => sink.set_property(table, "frazil.unknown-fields", None),
-        2 => sink.set_property(table, "frazil.columns-per-hour", Some(&random.below(6).to_string())),
-        3 => sink.set_property(table, "frazil.columns-added", [None, Some("x")][random.below(2) as usize]),
-        _ => sink.alter(table, |schema, last| alter_columns(schema, last, random)),
-    }
-}
-
-fn alter_columns(schema: &mut Schema, last: i32, random: &mut Random) {
-    let own = |field: &Field| SYSTEM_COLUMNS.iter().any(|(name, _)| *name == field.name);
-    let theirs: Vec<usize> = (0..schema.fields.len()).filter(|at| !own(&schema.fields[*at])).collect();
-    let one = theirs.get(random.below(theirs.len().max(1) as u64) as usize).copied();
-    let name = format!("{}{}", ["f", "u", "F", "n"][random.below(4) as usize], random.below(8));
-    let taken = schema.field(&name).is_some();
-    match (random.below(5), one) {
-        (0, Some(at)) => drop(schema.fields.remove(at)),
-        (1, Some(at)) if !taken => schema.fields[at].name = name,
-        (2, Some(at)) if schema.fields[at].ty == Type::Int => schema.fields[at].ty = Type::Long,
-        // The column that nearly all events have: gone and back, of another type.
-        (3, _) => {
-            schema.fields.retain(|field| field.name != "n");
-            let ty = [Type::Int, Type::Long, Type::String][random.below(3) as usize].clone();
-            schema.fields.push(Field::optional(last + 1, "n", ty));
-        }
-        (4, _) if !taken => {
-            let ty = [Type::Int, Type::String, Type::Double, Type::Boolean][random.below(4) as usize].clone();
-            schema.fields.push(Field::optional(last + 1, name, ty));
-        }
-        _ => {}
-    }
+fn hang(random: &mut Random) -> Fault {
+    if random.one_in(2) { Fault::HangBefore } else { Fault::HangAfter }
 }
