@@ -3,12 +3,17 @@
 //! A permit lives as long as any part of its request is in memory: the lanes hold a share of it until what they were
 //! given is answered, even if the client has gone.
 
+mod pace;
+
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::error::{Bound, Rejection};
 use crate::metrics::Metrics;
+use pace::Pace;
+pub(crate) use pace::advice;
 
 /// The bounds of requests in flight.
 #[derive(Debug)]
@@ -16,6 +21,7 @@ pub struct Admission {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     max_requests: u32,
+    pace: Arc<Pace>,
     metrics: Metrics,
 }
 
@@ -24,6 +30,8 @@ pub struct Admission {
 pub struct Permit {
     bytes: OwnedSemaphorePermit,
     _request: OwnedSemaphorePermit,
+    since: Instant,
+    pace: Arc<Pace>,
     metrics: Metrics,
 }
 
@@ -37,6 +45,7 @@ impl Admission {
             requests: Arc::new(Semaphore::new(requests)),
             bytes: Arc::new(Semaphore::new(bytes)),
             max_requests,
+            pace: Arc::default(),
             metrics,
         }
     }
@@ -46,13 +55,26 @@ impl Admission {
     /// # Errors
     /// `429`, at once, when a bound is reached.
     pub fn admit(&self, bytes: usize) -> Result<Permit, Rejection> {
-        let full = |bound| move |_| Rejection::Overloaded(bound);
-        let request = Arc::clone(&self.requests).try_acquire_owned().map_err(full(Bound::Requests))?;
-        let count = u32::try_from(bytes).map_err(|_| Rejection::Overloaded(Bound::Bytes))?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(count).map_err(full(Bound::Bytes))?;
+        let request = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.refuse(Bound::Requests))?;
+        let count = u32::try_from(bytes).map_err(|_| self.refuse(Bound::Bytes))?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(count).map_err(|_| self.refuse(Bound::Bytes))?;
         self.metrics.requests_in_flight.inc();
         self.metrics.bytes_in_flight.inc_by(i64::from(count));
-        Ok(Permit { bytes, _request: request, metrics: self.metrics.clone() })
+        let (since, pace) = (Instant::now(), Arc::clone(&self.pace));
+        Ok(Permit { bytes, _request: request, since, pace, metrics: self.metrics.clone() })
+    }
+
+    fn refuse(&self, bound: Bound) -> Rejection {
+        self.metrics.overload(bound.kind());
+        Rejection::Overloaded { bound, retry_after: advice(self.pace.room_after()) }
+    }
+
+    /// The bounds that are reached just now, in words.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let full = |semaphore: &Semaphore| semaphore.available_permits() == 0;
+        let bounds = [(Bound::Requests, full(&self.requests)), (Bound::Bytes, full(&self.bytes))];
+        let reached = bounds.into_iter().filter(|(_, full)| *full);
+        reached.map(|(bound, _)| format!("at the limit of {bound}")).collect()
     }
 
     /// Waits until nothing is in flight. Meant for a drain: whoever asks for a permit afterwards is refused.
@@ -76,6 +98,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.pace.left(self.since);
         self.metrics.requests_in_flight.dec();
         self.metrics.bytes_in_flight.dec_by(signed(self.bytes.num_permits()));
     }
@@ -95,7 +118,7 @@ mod tests {
 
     fn refused(outcome: Result<Permit, Rejection>) -> Bound {
         match outcome {
-            Err(Rejection::Overloaded(bound)) => bound,
+            Err(Rejection::Overloaded { bound, .. }) => bound,
             other => panic!("{other:?}"),
         }
     }

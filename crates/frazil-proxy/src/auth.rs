@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use std::sync::Arc;
 
+use frazil_core::rate::RateLimits;
 use frazil_core::stream::StreamDefinition;
 use frazil_core::token::{Token, TokenRecord};
 use frazil_core::{StreamName, TableName};
@@ -47,6 +48,11 @@ impl Caller {
         &self.record.id
     }
 
+    /// What all who use the caller's token may send together.
+    pub fn limits(&self) -> RateLimits {
+        self.record.limits
+    }
+
     /// The stream of this name, if the caller may use it.
     ///
     /// # Errors
@@ -84,6 +90,7 @@ mod tests {
             tables: vec![Pattern("lake.web.*".to_owned())],
             created: 0,
             expires: Some(100),
+            limits: RateLimits::default(),
         };
         let stream = StreamDefinition::new("sales".parse().expect("valid"), 1);
         Directory::fixed(vec![stream], vec![record])

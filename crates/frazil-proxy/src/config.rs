@@ -1,9 +1,13 @@
 //! The settings of the proxy, with their defaults and their bounds. Reads no file and no environment.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
 use frazil_core::limits::BODY_MAX_BYTES;
+use tokio::sync::Semaphore;
+
+use crate::rate::SharedLimits;
 
 /// Every limit and timeout of the proxy. What happens at each limit is said in the field's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,18 @@ pub struct ProxyConfig {
     pub body_timeout: Duration,
     /// How long a client may take to send the head of a request. Longer: the connection is closed.
     pub header_timeout: Duration,
+    /// How long a client may leave what it is sent untaken. Longer: the connection is closed.
+    pub write_timeout: Duration,
+    /// How long an HTTP/2 connection may be without requests. Longer: it is closed. HTTP/1.1: see `header_timeout`.
+    pub idle_timeout: Duration,
+    /// How often an HTTP/2 client is asked for a sign of life.
+    pub ping_interval: Duration,
+    /// How long it may take to give one. Longer: the connection is closed.
+    pub ping_timeout: Duration,
+    /// TLS of the port; `None` for plain TCP.
+    pub tls: Option<TlsConfig>,
+    /// Where rate limits are kept together with other proxies; `None`: each proxy keeps its own.
+    pub shared_limits: Option<SharedLimits>,
     /// Connections served at once. More wait in the accept queue of the operating system.
     pub max_connections: usize,
     /// Requests in flight. More: `429`.
@@ -52,12 +68,57 @@ pub struct ProxyConfig {
     pub drain_deadline: Duration,
 }
 
+/// Certificate and key of the port, as PEM files that may be replaced at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificate, followed by those between it and its root.
+    pub certificate: PathBuf,
+    /// Its private key, not encrypted.
+    pub key: PathBuf,
+    /// Roots for the certificates of clients. Given: a client without such a certificate is refused in the handshake.
+    pub client_ca: Option<PathBuf>,
+    /// How often the files are looked at for a change.
+    pub reload_interval: Duration,
+    /// Handshakes at once. More wait for a place; then one that takes longer than 3 s is cut off.
+    pub max_handshakes: usize,
+}
+
+impl TlsConfig {
+    /// These files, looked at every 10 s, and 1024 handshakes at once.
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_ca: None,
+            reload_interval: Duration::from_secs(10),
+            max_handshakes: 1024,
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |setting, message: String| Err(ConfigError { setting, message });
+        if self.reload_interval.is_zero() {
+            return fail("tls_reload_interval", "must be longer than zero".to_owned());
+        }
+        if self.max_handshakes == 0 || self.max_handshakes > Semaphore::MAX_PERMITS {
+            return fail("tls_max_handshakes", format!("must be between 1 and {}", Semaphore::MAX_PERMITS));
+        }
+        Ok(())
+    }
+}
+
 impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
             body_max_bytes: BODY_MAX_BYTES,
             body_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(600),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+            tls: None,
+            shared_limits: None,
             max_connections: 10_000,
             max_requests: 4096,
             max_in_flight_bytes: 64 << 20,
@@ -127,9 +188,16 @@ impl ProxyConfig {
         if let Err(message) = origins(&self.cors_allowed_origins) {
             return fail("cors_allowed_origins", message);
         }
+        if let Some(Err((setting, message))) = self.shared_limits.as_ref().map(SharedLimits::validate) {
+            return fail(setting, message);
+        }
         let durations = [
             ("body_timeout", self.body_timeout),
             ("header_timeout", self.header_timeout),
+            ("write_timeout", self.write_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
             ("publish_timeout", self.publish_timeout),
             ("heartbeat_after", self.heartbeat_after),
             ("catalog_timeout", self.catalog_timeout),
@@ -138,7 +206,7 @@ impl ProxyConfig {
         ];
         match durations.into_iter().find(|(_, value)| value.is_zero()) {
             Some((setting, _)) => fail(setting, "must be longer than zero".to_owned()),
-            None => Ok(()),
+            None => self.tls.as_ref().map_or(Ok(()), TlsConfig::validate),
         }
     }
 }

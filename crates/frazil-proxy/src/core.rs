@@ -12,7 +12,9 @@ use crate::error::Rejection;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::publish::EventLog;
+use crate::rate::Rates;
 use crate::receipts::Receipts;
+use crate::server::tls::Tls;
 use crate::tables::{TableSource, Tables};
 
 /// The shared state of one proxy.
@@ -25,7 +27,10 @@ pub(crate) struct Core {
     pub(crate) lanes: Lanes,
     pub(crate) receipts: Receipts,
     pub(crate) admission: Admission,
+    pub(crate) rates: Rates,
     pub(crate) metrics: Metrics,
+    /// TLS of the port; without it, plain TCP.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// A latch: cancelled when the drain begins, and for good.
     pub(crate) draining: CancellationToken,
     /// Streams of requests and connections that serve several; the server awaits them.
@@ -38,6 +43,7 @@ impl Core {
         log: Arc<dyn EventLog>,
         directory: Directory,
         tables: Arc<dyn TableSource>,
+        tls: Option<Arc<Tls>>,
         metrics: Metrics,
     ) -> Self {
         let config = Arc::new(config);
@@ -49,6 +55,8 @@ impl Core {
             lanes: Lanes::new(lane_log, lane_config, lane_metrics),
             receipts: Receipts::new(receipt_log, tables, receipt_config, receipt_metrics),
             admission: Admission::new(config.max_requests, config.max_in_flight_bytes, metrics.clone()),
+            rates: Rates::new(config.shared_limits.as_ref(), metrics.rates.clone()),
+            tls,
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
@@ -76,6 +84,12 @@ impl Core {
             reasons.push("log not connected");
         }
         reasons
+    }
+
+    /// What an operator should know although requests are taken.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let tls = self.tls.iter().filter_map(|tls| tls.note());
+        tls.chain(self.admission.notes()).chain(self.lanes.notes()).collect()
     }
 }
 

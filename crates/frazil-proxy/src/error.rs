@@ -3,6 +3,7 @@
 //! One enum feeds every front: HTTP statuses and IOMETE codes today, gRPC later. The map has no wildcard, so a new
 //! variant does not compile until somebody has decided what clients see. Knows no header and no body format.
 
+mod bound;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,9 @@ use frazil_core::StreamName;
 use frazil_core::TableName;
 use frazil_core::name::NameError;
 use serde::Serialize;
+
+use crate::rate::Limited;
+pub use bound::Bound;
 
 /// Why a request was refused.
 ///
@@ -73,8 +77,10 @@ pub enum Rejection {
         /// The stream.
         stream: StreamName,
     },
-    /// The receipt is of a shard that was deleted or made anew since.
-    #[error("the receipt is of a log that no longer exists: the stream was deleted or recreated since")]
+    /// The receipt is of a shard that was deleted or made anew since, or has lost the events.
+    #[error(
+        "the receipt is of a log that no longer exists: the stream was deleted or recreated, or the log lost its tail, since"
+    )]
     ReceiptGone,
     /// No such path.
     #[error("there is nothing at this path")]
@@ -188,11 +194,22 @@ pub enum Rejection {
     #[error("the body did not arrive within {} s", .0.as_secs())]
     BodyTimeout(Duration),
     /// A bound of the proxy is reached.
-    #[error("the proxy is at its limit of {0}")]
-    Overloaded(Bound),
+    #[error("the proxy is at its limit of {bound}")]
+    Overloaded {
+        /// The bound.
+        bound: Bound,
+        /// When there may be room again, in seconds.
+        retry_after: u32,
+    },
+    /// The token or the stream has sent as much as it may for now.
+    #[error("{0}")]
+    RateLimited(Limited),
     /// The log of the shard is at its configured size; the writers lag.
     #[error("the log of the stream is full; its writers have to catch up first")]
-    LogFull,
+    LogFull {
+        /// When there may be room again, in seconds.
+        retry_after: u32,
+    },
     /// The catalog cannot be asked, and nothing is known of the table.
     #[error("the catalog of {table} is unavailable: {message}")]
     CatalogUnavailable {
@@ -220,30 +237,6 @@ fn retry_advice(keyed: bool) -> &'static str {
         "retry with the same Idempotency-Key, and they are stored once"
     } else {
         "a retry may store them twice; send an Idempotency-Key to be safe"
-    }
-}
-
-/// A bound at which requests are refused for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
-    /// Requests in flight.
-    Requests,
-    /// Bytes of bodies in flight.
-    Bytes,
-    /// Requests that wait for one shard.
-    Lane,
-    /// Requests that wait for a commit.
-    Waiters,
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Requests => "requests in flight",
-            Self::Bytes => "bytes in flight",
-            Self::Lane => "requests that wait for this shard",
-            Self::Waiters => "requests that wait for a commit",
-        })
     }
 }
 
@@ -362,8 +355,17 @@ impl Rejection {
                 shape(S::UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", "Unsupported content encoding")
             }
             Self::BodyTimeout(_) => shape(S::REQUEST_TIMEOUT, "body-timeout", "The body came too slowly"),
-            Self::Overloaded(_) => shape(S::TOO_MANY_REQUESTS, "overloaded", "Too many requests"),
-            Self::LogFull => shape(S::TOO_MANY_REQUESTS, "log-full", "The log is full"),
+            Self::Overloaded { retry_after, .. } => Shape {
+                retry_after: Some(*retry_after),
+                ..shape(S::TOO_MANY_REQUESTS, "overloaded", "Too many requests")
+            },
+            Self::RateLimited(limited) => Shape {
+                retry_after: Some(limited.retry_after()),
+                ..shape(S::TOO_MANY_REQUESTS, "rate-limited", "Rate limit reached")
+            },
+            Self::LogFull { retry_after } => {
+                Shape { retry_after: Some(*retry_after), ..shape(S::TOO_MANY_REQUESTS, "log-full", "The log is full") }
+            }
             Self::CatalogUnavailable { .. } => {
                 shape(S::SERVICE_UNAVAILABLE, "catalog-unavailable", "The catalog is unavailable")
             }

@@ -98,7 +98,7 @@ mod tests {
         let log = Arc::new(MemoryLog::default());
         let tables = Arc::new(MemoryTables::new("lake"));
         let directory = Directory::fixed(Vec::new(), Vec::new());
-        let core = Arc::new(Core::new(ProxyConfig::default(), log, directory, tables, Metrics::default()));
+        let core = Arc::new(Core::new(ProxyConfig::default(), log, directory, tables, None, Metrics::default()));
         async fn panics() {
             panic!("on purpose");
         }

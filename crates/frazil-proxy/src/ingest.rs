@@ -19,6 +19,7 @@ use frazil_core::stream::StreamDefinition;
 use crate::body::{self, BodyHead};
 use crate::core::{Core, now_micros};
 use crate::error::{Rejection, Verdict};
+use crate::rate::Cost;
 use crate::receipts::Progressed;
 use crate::validate;
 use entry::{Destination, Entry, Key, permit_table};
@@ -101,12 +102,15 @@ pub(crate) async fn ingest(core: &Core, request: Request) -> Result<Accepted, Re
     let wait = request.wait;
     let (entry, raw) = take(core, request, received).await?;
     let Entry { caller, stream, destination, key, head, mut permit } = entry;
+    let sent = raw.len();
     let (batch, targets) = decode(core, &stream, destination, head, raw).await?;
     if batch.events.is_empty() {
         // Nothing to store, so nothing to have a receipt for.
         return Ok(Accepted::default());
     }
     permit.shrink_to(batch.events.bytes());
+    let cost = Cost { events: batch.events.len(), bytes: sent.max(batch.events.bytes()) };
+    core.rates.take(&caller, &stream, cost).await?;
     for target in &targets {
         if let Target::Table(table) = target {
             permit_table(core, &caller, table)?;
@@ -136,6 +140,8 @@ async fn take(core: &Core, request: Request, received: i64) -> Result<(Entry, By
     let taken = async {
         let entry = Entry::open(core, &stream, table, &headers, received)?;
         let raw = body::read(&mut body, limit, core.config.body_timeout).await?;
+        // The length of the body may not have been known before.
+        core.rates.check(&entry.caller, &entry.stream, Cost { events: 1, bytes: raw.len() })?;
         Ok::<_, Rejection>((entry, raw))
     };
     match taken.await {

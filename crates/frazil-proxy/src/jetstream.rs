@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use frazil_core::Shard;
-use frazil_core::checkpoint::Incarnation;
+use frazil_core::checkpoint::{Incarnation, Sequence};
 use frazil_core::envelope::EncodedEnvelope;
 use frazil_core::stream::Progress;
 use frazil_log::{Log, LogError, ShardPublisher};
@@ -49,6 +49,10 @@ impl EventLog for JetStream {
 
     fn progress<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Option<Progress>, LogUnavailable>> {
         async move { self.log.control().progress(shard).await.map_err(unavailable) }.boxed()
+    }
+
+    fn is_lost(&self, shard: &Shard, incarnation: Incarnation, position: Sequence) -> bool {
+        self.log.is_lost(shard, incarnation, position)
     }
 
     fn notices(&self) -> BoxFuture<'_, Result<Notices, LogUnavailable>> {

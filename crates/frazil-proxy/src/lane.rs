@@ -10,6 +10,7 @@
 mod pack;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::metrics::Metrics;
 use crate::publish::{EventLog, PublishError, Publisher, Stored};
 use pack::Pack;
 pub(crate) use pack::{fitting, part_limit};
+use trouble::Trouble;
+pub(crate) use trouble::Troubles;
 
 /// First and longest pause between attempts to publish.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -41,7 +44,10 @@ pub(crate) enum StoreFailure {
     Busy,
     /// The log is at its bound. Certainly not stored.
     #[error("the log is full")]
-    Full,
+    Full {
+        /// For how long already.
+        lasted: Duration,
+    },
     /// Certainly not stored.
     #[error("{0}")]
     NotStored(String),
@@ -109,6 +115,7 @@ pub(crate) struct Lane {
     log: Arc<dyn EventLog>,
     config: Arc<ProxyConfig>,
     metrics: Metrics,
+    troubles: Troubles,
     cancel: CancellationToken,
     jobs: mpsc::Receiver<Job>,
     /// A job that did not fit the last pack.
@@ -133,6 +140,7 @@ impl Lane {
         log: Arc<dyn EventLog>,
         config: Arc<ProxyConfig>,
         metrics: Metrics,
+        troubles: Troubles,
         cancel: CancellationToken,
     ) -> (Self, LaneSender) {
         // Permits bound what can be queued at all, so that one busy shard may take every permit.
@@ -142,6 +150,7 @@ impl Lane {
             log,
             config,
             metrics,
+            troubles,
             cancel,
             jobs,
             held: None,
@@ -163,6 +172,7 @@ impl Lane {
             pack.answer(&outcome);
         }
         self.farewell().await;
+        self.troubles.clear(&self.shard);
         self.metrics.lanes.dec();
     }
 
@@ -273,6 +283,7 @@ impl Lane {
     /// Takes the log's word: moves the numbers on and makes sure which incarnation gave the sequence.
     async fn acknowledged(&mut self, stored: Stored) -> Result<Stored, StoreFailure> {
         self.producer.acked += 1;
+        self.troubles.clear(&self.shard);
         if stored.sequence() > self.last_sequence {
             self.last_sequence = stored.sequence();
             return Ok(stored);
@@ -290,6 +301,14 @@ impl Lane {
     }
 
     fn give_up(&mut self, error: &PublishError, perhaps_stored: bool) -> StoreFailure {
+        let lasted = match error {
+            PublishError::Full => self.troubles.set(&self.shard, Trouble::Full),
+            // The message is at fault, not the log.
+            PublishError::TooLarge(_) => Duration::ZERO,
+            PublishError::NoShard | PublishError::Refused(_) | PublishError::NotSent(_) | PublishError::Unknown(_) => {
+                self.troubles.set(&self.shard, Trouble::Unavailable)
+            }
+        };
         if perhaps_stored {
             self.metrics.producer_rotations.inc();
             tracing::error!(shard = %self.shard, producer = %self.producer.id, "gave up without knowing the outcome");
@@ -297,7 +316,7 @@ impl Lane {
             return StoreFailure::Unknown;
         }
         match error {
-            PublishError::Full => StoreFailure::Full,
+            PublishError::Full => StoreFailure::Full { lasted },
             PublishError::TooLarge(_)
             | PublishError::NoShard
             | PublishError::Refused(_)

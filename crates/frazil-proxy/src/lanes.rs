@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProxyConfig;
-use crate::lane::{Lane, LaneSender, StoreFailure};
+use crate::lane::{Lane, LaneSender, StoreFailure, Troubles};
 use crate::metrics::Metrics;
 use crate::publish::EventLog;
 
@@ -24,6 +24,7 @@ pub(crate) struct Lanes {
     log: Arc<dyn EventLog>,
     config: Arc<ProxyConfig>,
     metrics: Metrics,
+    troubles: Troubles,
     state: Mutex<State>,
     turn: AtomicU32,
 }
@@ -45,7 +46,8 @@ struct OpenLane {
 
 impl Lanes {
     pub(crate) fn new(log: Arc<dyn EventLog>, config: Arc<ProxyConfig>, metrics: Metrics) -> Self {
-        Self { log, config, metrics, state: Mutex::default(), turn: AtomicU32::new(0) }
+        let (troubles, state) = (Troubles::default(), Mutex::default());
+        Self { log, config, metrics, troubles, state, turn: AtomicU32::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,13 +83,19 @@ impl Lanes {
         }
         let cancel = CancellationToken::new();
         let (log, config) = (Arc::clone(&self.log), Arc::clone(&self.config));
-        let (lane, sender) = Lane::new(shard.clone(), log, config, self.metrics.clone(), cancel.clone());
+        let (metrics, troubles) = (self.metrics.clone(), self.troubles.clone());
+        let (lane, sender) = Lane::new(shard.clone(), log, config, metrics, troubles, cancel.clone());
         state.tasks.spawn(lane.run());
         let open = OpenLane { created: stream.created, sender: sender.clone(), cancel };
         if let Some(old) = state.open.insert(shard.clone(), open) {
             old.cancel.cancel();
         }
         Ok(sender)
+    }
+
+    /// What is wrong with the logs of shards, in words.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.troubles.notes()
     }
 
     /// Ends the lanes of streams that are deleted or recreated, until cancelled.

@@ -5,9 +5,9 @@
 //!  POST /data-plane/…/ingest ────────┤
 //!  gRPC Ingest, IngestStream ────────┘      grpc          the same, for messages and streams of them
 //!                    ▼
-//!   ingest   draining? ► auth ► permits ► body ► decompress ► split ► route ► validate ─┐
-//!            503         401    429       408    413          400     404     400       │
-//!                        403              413    415                          503       ▼
+//!   ingest   draining? ► auth ► permits ► body ► decompress ► split ► rates ► validate ─┐
+//!            503         401    429       408    413          400     429     400       │
+//!                        403              413    415                  404     503       ▼
 //!                                                              lanes: which shard? key hash, or in turn
 //!   GET /v1/receipts ► receipts ◄─ commit notices                   │
 //!                         │                                         ▼  one lane per shard, one envelope in flight
@@ -56,6 +56,7 @@ mod lane;
 mod lanes;
 pub mod metrics;
 pub mod publish;
+pub mod rate;
 mod receipts;
 mod server;
 pub mod tables;
@@ -70,14 +71,17 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{ConfigError, ProxyConfig};
+pub use config::{ConfigError, ProxyConfig, TlsConfig};
 pub use error::Rejection;
+pub use rate::SharedLimits;
 pub use server::DrainTimeout;
+pub use server::tls::check_files as check_tls_files;
 
 use crate::core::Core;
 use jetstream::JetStream;
 use metrics::Metrics;
 use publish::EventLog;
+use server::tls::Tls;
 use tables::TableSource;
 
 /// One proxy. Clones share it.
@@ -90,7 +94,7 @@ impl Proxy {
     /// A proxy on a connected log, a loaded directory and connected catalogs. Registers its metrics; starts nothing.
     ///
     /// # Errors
-    /// [`ConfigError`] for a setting out of bounds.
+    /// [`ConfigError`] for a setting out of bounds or TLS files that cannot be used.
     pub fn build(
         config: ProxyConfig,
         log: Log,
@@ -104,7 +108,7 @@ impl Proxy {
     /// A proxy on any log and any tables.
     ///
     /// # Errors
-    /// [`ConfigError`] for a setting out of bounds.
+    /// [`ConfigError`] for a setting out of bounds or TLS files that cannot be used.
     pub fn with(
         config: ProxyConfig,
         log: Arc<dyn EventLog>,
@@ -113,8 +117,16 @@ impl Proxy {
         registry: &mut Registry,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
+        let tls = config.tls.as_ref().map(|tls| Tls::load(tls, registry)).transpose()?.map(Arc::new);
         let metrics = Metrics::register(registry);
-        Ok(Self { core: Arc::new(Core::new(config, log, directory, tables, metrics)) })
+        Ok(Self { core: Arc::new(Core::new(config, log, directory, tables, tls, metrics)) })
+    }
+
+    /// Looks for new TLS files now instead of at the end of the interval. Without TLS: nothing.
+    pub async fn reload_tls(&self) {
+        if let Some(tls) = &self.core.tls {
+            Arc::clone(tls).reload().await;
+        }
     }
 
     /// Every route, the administrative ones included. `registry` is what `/metrics` shows.

@@ -7,6 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::rate::RateMetrics;
+
 /// Labels of the request counter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -76,6 +78,12 @@ pub struct Metrics {
     pub waiters: Gauge,
     /// Connections open.
     pub connections: Gauge,
+    /// Connections ended because of their clients, by reason.
+    pub connections_cut: ByReason,
+    /// Requests refused for lack of room, by the bound that was reached.
+    pub overloads: ByReason,
+    /// Rate limits.
+    pub rates: RateMetrics,
 }
 
 impl Default for Metrics {
@@ -100,6 +108,9 @@ impl Default for Metrics {
             tables_created: Counter::default(),
             waiters: Gauge::default(),
             connections: Gauge::default(),
+            connections_cut: Family::default(),
+            overloads: Family::default(),
+            rates: RateMetrics::default(),
         }
     }
 }
@@ -129,12 +140,25 @@ impl Metrics {
         registry.register("tables_created", "Tables created", m.tables_created);
         registry.register("waiters", "Requests that wait for a commit", m.waiters);
         registry.register("connections", "Connections open", m.connections);
+        registry.register("connections_cut", "Connections ended because of their clients", m.connections_cut);
+        registry.register("overloads", "Requests refused for lack of room by bound", m.overloads);
+        m.rates.register(registry);
         metrics
     }
 
     /// Counts one attempt to publish.
     pub fn publish_attempt(&self, outcome: &'static str) {
         self.publish_attempts.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts one connection that was ended because of its client.
+    pub fn connection_cut(&self, reason: &'static str) {
+        self.connections_cut.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts one request refused for lack of room.
+    pub fn overload(&self, reason: &'static str) {
+        self.overloads.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts one load of a table.

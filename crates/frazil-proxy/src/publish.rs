@@ -100,6 +100,10 @@ pub trait EventLog: Debug + Send + Sync + 'static {
     /// The low watermark of a shard.
     fn progress<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Option<Progress>, LogUnavailable>>;
 
+    /// Whether the log has lost the message at a position of this incarnation, as far as is known: what came after it
+    /// proves nothing about it.
+    fn is_lost(&self, shard: &Shard, incarnation: Incarnation, position: Sequence) -> bool;
+
     /// Subscribes to commit notices. Notices may be lost; the stream may end when the log is closed.
     fn notices(&self) -> BoxFuture<'_, Result<Notices, LogUnavailable>>;
 }

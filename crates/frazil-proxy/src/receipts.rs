@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::advice;
 use crate::config::ProxyConfig;
 use crate::error::{Bound, Rejection};
 use crate::metrics::Metrics;
@@ -70,17 +71,20 @@ impl Receipts {
     /// What a receipt has come to, asking the table if no notice has told yet.
     ///
     /// # Errors
-    /// `404` if the log the receipt is of no longer exists.
+    /// `404` if the log the receipt is of no longer exists, or has lost the events before any table had them.
     pub(crate) async fn look_up(&self, receipt: &Receipt) -> Result<Progressed, Rejection> {
         let entry = self.entry(&receipt.shard, &receipt.table);
-        let known = entry.known.borrow().progress_of(receipt);
+        let known = self.progress(&entry, receipt);
         if known != Progressed::Stored {
             return Ok(known);
         }
         self.poll(&entry, receipt, Instant::now()).await;
-        let known = entry.known.borrow().progress_of(receipt);
+        let known = self.progress(&entry, receipt);
         if known != Progressed::Stored {
             return Ok(known);
+        }
+        if self.is_lost(receipt) {
+            return Err(Rejection::ReceiptGone);
         }
         match self.log.incarnation(&receipt.shard).await {
             Ok(Some(incarnation)) if incarnation == receipt.incarnation => Ok(Progressed::Stored),
@@ -114,7 +118,11 @@ impl Receipts {
         timeout: Duration,
         drain: &CancellationToken,
     ) -> Result<Vec<Progressed>, Rejection> {
-        let _place = self.waiters.try_acquire().map_err(|_| Rejection::Overloaded(Bound::Waiters))?;
+        let _place = self.waiters.try_acquire().map_err(|_| {
+            self.metrics.overload(Bound::Waiters.kind());
+            // Tables are asked again after this time, so that some of those who wait will have gone.
+            Rejection::Overloaded { bound: Bound::Waiters, retry_after: advice(self.config.poll_interval) }
+        })?;
         let _counted = Counted::new(&self.metrics);
         let mut progressed = vec![Progressed::Stored; receipts.len()];
         // Held from the beginning, so that notices which come before an entry's turn are kept.
@@ -141,7 +149,7 @@ impl Receipts {
     async fn committed(&self, entry: &Entry, receipt: &Receipt) -> Progressed {
         let mut known = entry.known.subscribe();
         loop {
-            let progress = known.borrow_and_update().progress_of(receipt);
+            let progress = known.borrow_and_update().progress_of(receipt, self.is_lost(receipt));
             if progress != Progressed::Stored {
                 return progress;
             }
@@ -151,6 +159,15 @@ impl Receipts {
                 () = tokio::time::sleep(self.config.poll_interval) => self.poll_in_turn(entry, receipt).await,
             }
         }
+    }
+
+    fn progress(&self, entry: &Entry, receipt: &Receipt) -> Progressed {
+        entry.known.borrow().progress_of(receipt, self.is_lost(receipt))
+    }
+
+    /// Whether the log has lost the events of a receipt.
+    fn is_lost(&self, receipt: &Receipt) -> bool {
+        self.log.is_lost(&receipt.shard, receipt.incarnation, receipt.last)
     }
 
     /// Takes in commit notices until cancelled.

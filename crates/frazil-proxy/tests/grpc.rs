@@ -1,6 +1,7 @@
 //! The gRPC front on a real listener: single calls, health, reflection, and what is no gRPC at all.
 
 mod protocol;
+mod slow;
 mod streams;
 
 use std::time::Duration;
@@ -206,4 +207,26 @@ async fn compressed_messages_are_taken_up_to_the_limit() {
     let count = r#"route="/frazil.v1.Ingest/Ingest",status="400",code="BAD_REQUEST"} 1"#;
     let metrics = metrics(&rig).await;
     assert!(metrics.contains(count), "{metrics}");
+}
+
+#[tokio::test]
+async fn several_tables_and_dead_letters() {
+    let rig = Rig::start().await;
+    let events = r#"[{"type":"clicks","id":1},{"type":"taps","id":"x"},{"type":"clicks","id":"not a number"},
+        {"type":"hidden","id":4},{"type":"taps","id":"y"}]"#;
+    let request = IngestRequest { stream: "mixed".to_owned(), idempotency_key: "k".to_owned(), ..json(events) };
+    let mut client = client(&rig).await;
+    for _ in 0..2 {
+        let answer = client.ingest(signed(request.clone())).await.expect("accepted").into_inner();
+        assert_eq!((answer.accepted, answer.invalid, answer.receipt.as_str()), (5, 2, ""));
+        let of: Vec<_> = answer.errors.iter().map(|error| (error.index, error.reason.as_str())).collect();
+        assert_eq!(of, [(2, "wrong_type"), (3, "unroutable")]);
+        let tables: Vec<_> = answer.tables.iter().map(|table| (table.table.as_str(), table.accepted)).collect();
+        assert_eq!(tables, [("lake.web.clicks", 2), ("lake.web.taps", 2), ("lake.frazil_system.mixed", 1)]);
+        for table in &answer.tables {
+            let receipt: Receipt = table.receipt.parse().expect("a receipt");
+            assert_eq!(receipt.table.to_string(), table.table);
+        }
+    }
+    assert_eq!(rig.admitted(&shard("mixed", 0)).len(), 5, "the second time was a repeat");
 }

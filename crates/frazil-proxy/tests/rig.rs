@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use frazil_core::checkpoint::Incarnation;
+use frazil_core::idempotency::DedupeWindow;
 use frazil_core::mapping::MappingPolicy;
 use frazil_core::policy::{OnInvalid, TablePolicy};
+use frazil_core::rate::RateLimits;
 use frazil_core::receipt::Receipt;
 use frazil_core::routing::Routing;
 use frazil_core::schema::{Field, Schema, Type};
@@ -43,13 +45,34 @@ impl Rig {
     }
 
     pub(crate) async fn with(config: ProxyConfig) -> Self {
+        Self::of(config, streams(), vec![record(&token_of(1), None), record(&token_of(2), Some(1))]).await
+    }
+
+    /// A proxy with these streams and tokens instead.
+    pub(crate) async fn of(config: ProxyConfig, streams: Vec<StreamDefinition>, records: Vec<TokenRecord>) -> Self {
         let (log, tables) = (MemoryLog::default(), MemoryTables::new("lake"));
         tables.put(&clicks(), clicks_schema());
-        for shard in streams().iter().flat_map(StreamDefinition::all_shards) {
+        for shard in streams.iter().flat_map(StreamDefinition::all_shards) {
             log.recreate(&shard);
         }
-        let records = [record(&token_of(1), None), record(&token_of(2), Some(1))];
-        let directory = Directory::fixed(streams(), records);
+        Self::on(config, log, tables, streams, records).await
+    }
+
+    /// `kill -9` of the proxy, and another one on the same log and catalog.
+    pub(crate) async fn killed(mut self, config: ProxyConfig) -> Self {
+        self.server.shutdown().await;
+        let records = vec![record(&token_of(1), None), record(&token_of(2), Some(1))];
+        Self::on(config, self.log.clone(), self.tables.clone(), streams(), records).await
+    }
+
+    async fn on(
+        config: ProxyConfig,
+        log: MemoryLog,
+        tables: MemoryTables,
+        streams: Vec<StreamDefinition>,
+        records: Vec<TokenRecord>,
+    ) -> Self {
+        let directory = Directory::fixed(streams, records);
         let mut registry = Registry::default();
         let fake = (Arc::new(log.clone()), Arc::new(tables.clone()));
         let proxy = Proxy::with(config, fake.0, directory, fake.1, &mut registry).expect("a valid configuration");
@@ -92,6 +115,33 @@ impl Rig {
             snapshot_id,
         };
         self.log.announce(&receipt.shard, notice);
+    }
+
+    /// The value of a line of `/metrics`; nothing if there is no such line.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.get("/metrics").send().await.expect("sent").text().await.expect("text");
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value)
+    }
+
+    /// Returns once a line of `/metrics` has this value; the absent one counts as zero.
+    pub(crate) async fn until_metric(&self, name: &str, expected: f64) {
+        while self.metric(name).await.unwrap_or_default() != expected {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The events of a shard that a writer would admit, in order: its log without the repeats of keyed requests.
+    pub(crate) fn admitted(&self, shard: &Shard) -> Vec<String> {
+        let mut window = DedupeWindow::new(i64::MAX, 10_000);
+        let mut admitted = Vec::new();
+        for (sequence, section) in self.log.sections(shard) {
+            let range = section.header.keyed_range();
+            let repeats = range.map_or(0, |range| window.observe(range, sequence, 0));
+            let lines = section.lines().skip(repeats as usize);
+            admitted.extend(lines.map(|line| String::from_utf8(line.to_vec()).expect("JSON")));
+        }
+        admitted
     }
 
     /// Stops the proxy and returns how its drain ended.
@@ -156,7 +206,7 @@ fn taking_invalid() -> TablePolicy {
     TablePolicy { on_invalid: OnInvalid::DeadLetter, ..TablePolicy::default() }
 }
 
-fn token_of(id: u8) -> Token {
+pub(crate) fn token_of(id: u8) -> Token {
     Token::from_random([id; 6], [id; 32])
 }
 
@@ -168,7 +218,7 @@ pub(crate) fn expired() -> String {
     token_of(2).reveal()
 }
 
-fn record(token: &Token, expires: Option<i64>) -> TokenRecord {
+pub(crate) fn record(token: &Token, expires: Option<i64>) -> TokenRecord {
     let patterns = |patterns: &[&str]| patterns.iter().map(|pattern| Pattern((*pattern).to_owned())).collect();
     TokenRecord {
         id: token.id().to_owned(),
@@ -178,6 +228,7 @@ fn record(token: &Token, expires: Option<i64>) -> TokenRecord {
         tables: patterns(&["lake.web.*", "elsewhere.*"]),
         created: 0,
         expires,
+        limits: RateLimits::default(),
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn code(rejection: &Rejection) -> Code {
         // The request is not at fault; it would do once the table is another.
         R::TableUnusable { .. } | R::RoutingUnusable { .. } => Code::FailedPrecondition,
         R::BodyTimeout(_) => Code::DeadlineExceeded,
-        R::Overloaded(_) | R::LogFull => Code::ResourceExhausted,
+        R::Overloaded { .. } | R::RateLimited(_) | R::LogFull { .. } => Code::ResourceExhausted,
         R::Draining | R::CatalogUnavailable { .. } | R::LogUnavailable(_) => Code::Unavailable,
         // Not UNAVAILABLE, which clients take for permission to retry.
         R::OutcomeUnknown { .. } => Code::Unknown,

@@ -40,7 +40,7 @@ pub(super) async fn livez() -> &'static str {
 pub(super) async fn readyz(State(core): State<Arc<Core>>) -> Response {
     let reasons = core.not_ready();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready: reasons.is_empty(), reasons })).into_response()
+    (status, Json(Readiness { ready: reasons.is_empty(), reasons, notes: core.notes() })).into_response()
 }
 
 /// Metrics of whatever roles run in this process, as OpenMetrics text.

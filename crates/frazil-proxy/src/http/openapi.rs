@@ -112,4 +112,7 @@ pub(super) struct Readiness {
     pub(super) ready: bool,
     /// What is missing; empty if ready.
     pub(super) reasons: Vec<&'static str>,
+    /// What an operator should see to although requests are taken, such as a certificate that could not be renewed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) notes: Vec<String>,
 }

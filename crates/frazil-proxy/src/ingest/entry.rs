@@ -19,6 +19,7 @@ use crate::auth::{self, Caller};
 use crate::body::BodyHead;
 use crate::core::Core;
 use crate::error::Rejection;
+use crate::rate::Cost;
 
 /// A request that may bring its body.
 pub(super) struct Entry {
@@ -77,6 +78,7 @@ impl Entry {
         if head.length.is_some_and(|length| length > limit) {
             return Err(Rejection::BodyTooLarge { limit });
         }
+        core.rates.check(&caller, &stream, Cost { events: 1, bytes: head.length.unwrap_or(1) })?;
         let permit = core.admission.admit(head.reservation(limit))?;
         Ok(Self { caller, stream, destination, key, head, permit })
     }
@@ -98,7 +100,7 @@ fn destination(core: &Core, text: TableText, stream: &StreamDefinition) -> Resul
     let default_catalog = core.tables.source().default_catalog();
     let fold = stream.policy.mapping.case_insensitive;
     let table = match (text, &stream.routing, &stream.default_table) {
-        (TableText::Native(Some(text)), _, _) => TableName::parse(&text, default_catalog)?,
+        (TableText::Native(Some(text)), _, _) => TableName::parse(&text, default_catalog)?.as_sent()?,
         (TableText::ThreeParts(Some(text)), _, _) => three_parts(&text)?,
         (TableText::ThreeParts(None), _, _) => {
             return Err(Rejection::MissingTable("the header `table: catalog.database.table` is missing"));
@@ -122,7 +124,7 @@ fn destination(core: &Core, text: TableText, stream: &StreamDefinition) -> Resul
 }
 
 fn three_parts(text: &str) -> Result<TableName, Rejection> {
-    let table = TableName::parse_full(text)?;
+    let table = TableName::parse_full(text)?.as_sent()?;
     if table.namespace().len() == 1 {
         return Ok(table);
     }

@@ -1,6 +1,7 @@
 //! Storing a request: its groups become sections, the sections messages, one strictly after the other, in one shard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use frazil_core::envelope::{Section, SectionHeader};
 use frazil_core::receipt::Receipt;
@@ -9,7 +10,7 @@ use frazil_core::{Shard, TableName};
 
 use super::groups::{Batch, Target};
 use super::{AcceptedTable, Key};
-use crate::admission::Permit;
+use crate::admission::{Permit, advice};
 use crate::core::Core;
 use crate::error::{Bound, Rejection};
 use crate::lane::{StoreFailure, fitting, part_limit};
@@ -28,7 +29,7 @@ pub(super) async fn store(
 ) -> Result<Vec<AcceptedTable>, Rejection> {
     let hash = request.key.as_ref().map(|key| key.hash);
     let shard = core.lanes.choose(stream, hash);
-    let refuse = |failure| rejection(failure, hash.is_some());
+    let refuse = |failure| rejection(core, failure, hash.is_some());
     let lane = core.lanes.lane(&shard, stream).map_err(refuse)?;
     let max_message = core.log.max_message_bytes();
     let catalog = core.tables.source().default_catalog();
@@ -122,10 +123,20 @@ fn add(tables: &mut Vec<AcceptedTable>, shard: &Shard, header: SectionHeader, st
     tables.push(AcceptedTable { events, receipt: Receipt { shard, incarnation, first: last, last, table } });
 }
 
-fn rejection(failure: StoreFailure, keyed: bool) -> Rejection {
+/// Shortest advice about a full log: writers free what is committed every ten seconds, unless configured otherwise.
+const FULL_MIN: Duration = Duration::from_secs(5);
+
+fn rejection(core: &Core, failure: StoreFailure, keyed: bool) -> Rejection {
     match failure {
-        StoreFailure::Busy => Rejection::Overloaded(Bound::Lane),
-        StoreFailure::Full => Rejection::LogFull,
+        StoreFailure::Busy => {
+            core.metrics.overload(Bound::Lane.kind());
+            Rejection::Overloaded { bound: Bound::Lane, retry_after: advice(core.config.publish_deadline) }
+        }
+        StoreFailure::Full { lasted } => {
+            core.metrics.overload("log_full");
+            // What has lasted for a while is likely to last as long again.
+            Rejection::LogFull { retry_after: advice(lasted.max(FULL_MIN)) }
+        }
         StoreFailure::NotStored(message) => Rejection::LogUnavailable(message),
         StoreFailure::Unknown => Rejection::OutcomeUnknown { keyed },
     }

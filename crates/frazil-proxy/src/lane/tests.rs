@@ -35,7 +35,8 @@ impl Rig {
         log.recreate(&shard());
         let cancel = CancellationToken::new();
         let (config, metrics) = (Arc::new(config), Metrics::default());
-        let (lane, sender) = Lane::new(shard(), Arc::new(log.clone()), config, metrics.clone(), cancel.clone());
+        let (lane, sender) =
+            Lane::new(shard(), Arc::new(log.clone()), config, metrics.clone(), Troubles::default(), cancel.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(lane.run());
         let permit = Arc::new(Admission::new(1, 1, metrics).admit(1).expect("room"));
@@ -273,7 +274,7 @@ async fn a_producer_whose_last_outcome_is_unknown_is_never_used_again() {
 #[tokio::test(start_paused = true)]
 async fn a_number_that_was_certainly_not_stored_is_used_again() {
     for (error, failure) in [
-        (PublishError::Full, StoreFailure::Full),
+        (PublishError::Full, StoreFailure::Full { lasted: Duration::ZERO }),
         (
             PublishError::TooLarge("big".into()),
             StoreFailure::NotStored("the message is too large for the log: big".into()),

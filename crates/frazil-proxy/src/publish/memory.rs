@@ -1,8 +1,10 @@
-//! A log in memory with scripted faults, for tests: the fake beside the real thing.
+//! A log in memory with scripted faults per operation, for tests: the fake beside the real thing.
 //!
 //! Keeps what JetStream promises: one order per shard, sequences from 1, no second message with a known message id.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,22 +15,14 @@ use frazil_core::stream::{CommitNotice, Progress};
 use futures::FutureExt;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::broadcast;
 
 use super::{EventLog, LogUnavailable, Notices, PublishError, Publisher, Stored};
+use script::Scripts;
+pub use script::{Fault, Op};
 
-/// What the next publish meets instead of success.
-#[derive(Debug, Clone)]
-pub enum Fault {
-    /// The error is answered, nothing is stored.
-    Refuse(PublishError),
-    /// The message is stored, the answer is lost.
-    StoreThenLose,
-    /// The message waits until [`MemoryLog::release`], then is stored; or until the timeout, then it is lost.
-    Hold,
-    /// The message is stored after this time; or lost, if the timeout is shorter.
-    Delay(Duration),
-}
+/// Notices that a slow subscriber may have unread; beyond, it misses the oldest.
+const NOTICES_KEPT: usize = 1024;
 
 /// The log. Clones share it.
 #[derive(Debug, Clone)]
@@ -39,9 +33,7 @@ pub struct MemoryLog {
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    held: Semaphore,
-    attempts: watch::Sender<usize>,
-    notices: broadcast::Sender<(Shard, CommitNotice)>,
+    scripts: Scripts,
 }
 
 #[derive(Debug)]
@@ -49,7 +41,8 @@ struct State {
     connected: bool,
     max_message_bytes: usize,
     shards: BTreeMap<Shard, MemoryShard>,
-    faults: VecDeque<Option<Fault>>,
+    /// Whoever subscribed gets notices until this is another sender.
+    notices: broadcast::Sender<(Shard, CommitNotice)>,
 }
 
 #[derive(Debug, Default)]
@@ -59,18 +52,14 @@ struct MemoryShard {
     messages: Vec<EncodedEnvelope>,
     by_id: HashMap<String, Sequence>,
     progress: Option<Progress>,
+    lost: BTreeSet<Sequence>,
 }
 
 impl Default for MemoryLog {
     fn default() -> Self {
-        let (shards, faults) = (BTreeMap::new(), VecDeque::new());
-        let state = State { connected: true, max_message_bytes: 1 << 20, shards, faults };
-        let inner = Inner {
-            state: Mutex::new(state),
-            held: Semaphore::new(0),
-            attempts: watch::Sender::new(0),
-            notices: broadcast::Sender::new(1024),
-        };
+        let (shards, notices) = (BTreeMap::new(), broadcast::Sender::new(NOTICES_KEPT));
+        let state = State { connected: true, max_message_bytes: 1 << 20, shards, notices };
+        let inner = Inner { state: Mutex::new(state), scripts: Scripts::default() };
         Self { inner: Arc::new(inner) }
     }
 }
@@ -82,24 +71,53 @@ impl MemoryLog {
 
     /// Scripts the next publishes, one entry each; `None` is success.
     pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
-        self.state().faults.extend(faults);
+        self.script_on(Op::Publish, faults);
+    }
+
+    /// Scripts the next calls of an operation, one entry each; `None` is success.
+    pub fn script_on(&self, op: Op, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.inner.scripts.add(op, faults);
+    }
+
+    /// Forgets what is still scripted for an operation.
+    pub fn heal(&self, op: Op) {
+        self.inner.scripts.clear(op);
     }
 
     /// Lets one held publish go on.
     pub fn release(&self) {
-        self.inner.held.add_permits(1);
+        self.release_on(Op::Publish);
+    }
+
+    /// Lets one held call of an operation go on.
+    pub fn release_on(&self, op: Op) {
+        self.inner.scripts.release(op);
     }
 
     /// Returns when `count` publishes have been attempted since the beginning.
     pub async fn attempted(&self, count: usize) {
-        let mut attempts = self.inner.attempts.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = attempts.wait_for(|made| *made >= count).await;
+        self.attempted_on(Op::Publish, count).await;
+    }
+
+    /// Returns when an operation has been attempted `count` times since the beginning.
+    pub async fn attempted_on(&self, op: Op, count: usize) {
+        self.inner.scripts.attempted(op, count).await;
     }
 
     /// Publishes attempted since the beginning.
     pub fn attempts(&self) -> usize {
-        *self.inner.attempts.borrow()
+        self.attempts_on(Op::Publish)
+    }
+
+    /// Attempts of an operation since the beginning.
+    pub fn attempts_on(&self, op: Op) -> usize {
+        self.inner.scripts.attempts(op)
+    }
+
+    /// Ends every subscription to notices, as a broken connection does. What is announced until somebody subscribes
+    /// again is lost.
+    pub fn break_notices(&self) {
+        self.state().notices = broadcast::Sender::new(NOTICES_KEPT);
     }
 
     /// The messages a shard stores, in order.
@@ -145,6 +163,11 @@ impl MemoryLog {
         self.state().max_message_bytes = bytes;
     }
 
+    /// A recorded rewind of the log took away the message at this position.
+    pub fn lose(&self, shard: &Shard, position: Sequence) {
+        self.state().shards.entry(shard.clone()).or_default().lost.insert(position);
+    }
+
     /// Sets the low watermark of a shard.
     pub fn set_progress(&self, shard: &Shard, progress: Progress) {
         self.state().shards.entry(shard.clone()).or_default().progress = Some(progress);
@@ -152,7 +175,7 @@ impl MemoryLog {
 
     /// Announces a commit. Nobody may be listening yet.
     pub fn announce(&self, shard: &Shard, notice: CommitNotice) {
-        let _ = self.inner.notices.send((shard.clone(), notice));
+        let _ = self.state().notices.send((shard.clone(), notice));
     }
 
     fn store(&self, shard: &Shard, envelope: &EncodedEnvelope) -> Result<Stored, PublishError> {
@@ -182,42 +205,60 @@ impl EventLog for MemoryLog {
     }
 
     fn open<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Box<dyn Publisher>, PublishError>> {
-        let opened = {
+        let open = || {
             let mut state = self.state();
             let state = state.shards.entry(shard.clone()).or_default();
             if state.deleted {
-                Err(PublishError::NoShard)
-            } else {
-                let (log, shard, incarnation) = (self.clone(), shard.clone(), Incarnation(state.incarnation));
-                Ok(Box::new(MemoryPublisher { log, shard, incarnation }) as Box<dyn Publisher>)
+                return Err(PublishError::NoShard);
             }
+            let (log, shard, incarnation) = (self.clone(), shard.clone(), Incarnation(state.incarnation));
+            Ok(Box::new(MemoryPublisher { log, shard, incarnation }) as Box<dyn Publisher>)
         };
-        futures::future::ready(opened).boxed()
+        self.inner.scripts.run(Op::Open, None, open).boxed()
     }
 
     fn incarnation<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Option<Incarnation>, LogUnavailable>> {
-        let state = self.state();
-        let found = state.shards.get(shard).filter(|shard| !shard.deleted).map(|shard| Incarnation(shard.incarnation));
-        futures::future::ready(Ok(found)).boxed()
+        self.ask(Op::Incarnation, || {
+            let state = self.state();
+            let found = state.shards.get(shard).filter(|shard| !shard.deleted);
+            found.map(|shard| Incarnation(shard.incarnation))
+        })
+        .boxed()
     }
 
     fn progress<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Option<Progress>, LogUnavailable>> {
-        let progress = self.state().shards.get(shard).and_then(|shard| shard.progress);
-        futures::future::ready(Ok(progress)).boxed()
+        self.ask(Op::Progress, || self.state().shards.get(shard).and_then(|shard| shard.progress)).boxed()
+    }
+
+    fn is_lost(&self, shard: &Shard, incarnation: Incarnation, position: Sequence) -> bool {
+        let state = self.state();
+        let shard = state.shards.get(shard).filter(|shard| Incarnation(shard.incarnation) == incarnation);
+        shard.is_some_and(|shard| shard.lost.contains(&position))
     }
 
     fn notices(&self) -> BoxFuture<'_, Result<Notices, LogUnavailable>> {
-        let receiver = self.inner.notices.subscribe();
-        let stream = futures::stream::unfold(receiver, |mut receiver| async {
-            loop {
-                match receiver.recv().await {
-                    Ok(notice) => return Some((notice, receiver)),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
+        self.ask(Op::Notices, || {
+            let receiver = self.state().notices.subscribe();
+            let stream = futures::stream::unfold(receiver, |mut receiver| async {
+                loop {
+                    match receiver.recv().await {
+                        Ok(notice) => return Some((notice, receiver)),
+                        Err(broadcast::error::RecvError::Lagged(_)) => {}
+                        Err(broadcast::error::RecvError::Closed) => return None,
+                    }
                 }
-            }
-        });
-        futures::future::ready(Ok(stream.boxed())).boxed()
+            });
+            stream.boxed()
+        })
+        .boxed()
+    }
+}
+
+impl MemoryLog {
+    /// Runs an operation that changes nothing, with what is scripted for it.
+    async fn ask<T>(&self, op: Op, answer: impl FnOnce() -> T) -> Result<T, LogUnavailable> {
+        let answered = self.inner.scripts.run(op, None, || Ok(answer())).await;
+        answered.map_err(|error: PublishError| LogUnavailable(error.to_string()))
     }
 }
 
@@ -238,33 +279,11 @@ impl Publisher for MemoryPublisher {
         envelope: &'a EncodedEnvelope,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Stored, PublishError>> {
-        self.attempt(envelope, timeout).boxed()
+        self.log.inner.scripts.run(Op::Publish, Some(timeout), move || self.store(envelope)).boxed()
     }
 }
 
 impl MemoryPublisher {
-    async fn attempt(&self, envelope: &EncodedEnvelope, timeout: Duration) -> Result<Stored, PublishError> {
-        let fault = self.log.state().faults.pop_front().flatten();
-        self.log.inner.attempts.send_modify(|made| *made += 1);
-        let lost = |_| PublishError::Unknown(format!("no answer within {timeout:?}"));
-        match fault {
-            None => {}
-            Some(Fault::Refuse(error)) => return Err(error),
-            Some(Fault::StoreThenLose) => {
-                self.store(envelope)?;
-                return Err(PublishError::Unknown("the answer was lost".to_owned()));
-            }
-            Some(Fault::Hold) => {
-                let permit = tokio::time::timeout(timeout, self.log.inner.held.acquire()).await.map_err(lost)?;
-                permit.expect("the semaphore is never closed").forget();
-            }
-            Some(Fault::Delay(delay)) => {
-                tokio::time::timeout(timeout, tokio::time::sleep(delay)).await.map_err(lost)?;
-            }
-        }
-        self.store(envelope)
-    }
-
     /// Like the real publisher, reports the incarnation it was opened with, which may be out of date.
     fn store(&self, envelope: &EncodedEnvelope) -> Result<Stored, PublishError> {
         let stored = self.log.store(&self.shard, envelope)?;

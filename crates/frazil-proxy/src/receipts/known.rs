@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use frazil_core::checkpoint::Checkpoint;
 use frazil_core::receipt::Receipt;
+use frazil_core::rewind::HISTORY;
 use frazil_core::stream::{CommitNotice, Progress};
 use tokio::time::Instant;
 
@@ -39,18 +40,21 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn notice(&mut self, notice: &CommitNotice) {
-        self.commit(Checkpoint { incarnation: notice.incarnation, sequence: notice.sequence }, notice.snapshot_id);
+        self.commit(
+            Checkpoint { incarnation: notice.incarnation, sequence: notice.sequence, at: None },
+            notice.snapshot_id,
+        );
     }
 
     pub(super) fn poll(&mut self, at: Instant, commits: Option<TableCommits>, watermark: Option<Progress>) {
         self.polled = Some(at);
-        if let Some(Progress { incarnation, sequence }) = watermark {
-            self.watermark = Some(Checkpoint { incarnation, sequence });
+        if let Some(watermark) = watermark {
+            self.watermark = Some(watermark.checkpoint());
         }
         let Some(commits) = commits else { return };
         self.checkpoint = commits.checkpoint.or(self.checkpoint);
         for (delta, snapshot_id) in commits.deltas.into_iter().rev() {
-            self.commit(Checkpoint { incarnation: delta.incarnation, sequence: delta.end }, snapshot_id);
+            self.commit(Checkpoint { incarnation: delta.incarnation, sequence: delta.end, at: None }, snapshot_id);
         }
     }
 
@@ -64,8 +68,12 @@ impl Known {
         self.commits.push_back((end, snapshot_id));
     }
 
-    pub(super) fn progress_of(&self, receipt: &Receipt) -> Progressed {
-        let covers = |checkpoint: &Checkpoint| checkpoint.covers(receipt.incarnation, receipt.last);
+    /// `lost` says that the log has lost the events: then only what was committed before proves anything.
+    pub(super) fn progress_of(&self, receipt: &Receipt, lost: bool) -> Progressed {
+        let before = |checkpoint: &Checkpoint| checkpoint.sequence / HISTORY == receipt.last / HISTORY;
+        let covers = |checkpoint: &Checkpoint| {
+            checkpoint.covers(receipt.incarnation, receipt.last) && (!lost || before(checkpoint))
+        };
         let first = self.commits.iter().filter(|(end, _)| covers(end)).min_by_key(|(end, _)| end.sequence);
         match first {
             Some((_, snapshot_id)) => Progressed::Committed { snapshot_id: Some(*snapshot_id) },
@@ -106,30 +114,41 @@ mod tests {
     #[test]
     fn the_oldest_snapshot_that_covers_is_named() {
         let mut known = Known::default();
-        assert_eq!(known.progress_of(&receipt(1, 1)), Progressed::Stored);
+        assert_eq!(known.progress_of(&receipt(1, 1), false), Progressed::Stored);
         for (sequence, snapshot) in [(5, 50), (9, 90), (7, 70), (9, 91)] {
             known.notice(&notice(1, sequence, snapshot));
         }
         for (last, expected) in [(4, 50), (5, 50), (6, 70), (8, 90), (9, 90)] {
-            assert_eq!(known.progress_of(&receipt(1, last)), committed(expected), "{last}");
+            assert_eq!(known.progress_of(&receipt(1, last), false), committed(expected), "{last}");
         }
-        assert_eq!(known.progress_of(&receipt(1, 10)), Progressed::Stored);
-        assert_eq!(known.progress_of(&receipt(2, 1)), Progressed::Stored, "another incarnation");
+        assert_eq!(known.progress_of(&receipt(1, 10), false), Progressed::Stored);
+        assert_eq!(known.progress_of(&receipt(2, 1), false), Progressed::Stored, "another incarnation");
     }
 
     #[test]
     fn a_checkpoint_or_a_watermark_suffices_without_a_snapshot() {
-        let at = Checkpoint { incarnation: Incarnation(1), sequence: 8 };
+        let at = Checkpoint { incarnation: Incarnation(1), sequence: 8, at: None };
         let now = Instant::now();
         let mut known = Known::default();
         known.poll(now, Some(TableCommits { checkpoint: Some(at), deltas: Vec::new() }), None);
-        assert_eq!(known.progress_of(&receipt(1, 8)), Progressed::Committed { snapshot_id: None });
-        known.poll(now, None, Some(Progress { incarnation: Incarnation(1), sequence: 9 }));
-        assert_eq!(known.progress_of(&receipt(1, 9)), Progressed::Committed { snapshot_id: None });
-        assert_eq!(known.progress_of(&receipt(1, 10)), Progressed::Stored);
+        assert_eq!(known.progress_of(&receipt(1, 8), false), Progressed::Committed { snapshot_id: None });
+        known.poll(now, None, Some(Progress { incarnation: Incarnation(1), sequence: 9, at: None }));
+        assert_eq!(known.progress_of(&receipt(1, 9), false), Progressed::Committed { snapshot_id: None });
+        assert_eq!(known.progress_of(&receipt(1, 10), false), Progressed::Stored);
         let delta = CheckpointDelta { incarnation: Incarnation(1), start: 5, end: 8 };
         known.poll(now, Some(TableCommits { checkpoint: Some(at), deltas: vec![(delta, 80)] }), None);
-        assert_eq!(known.progress_of(&receipt(1, 8)), committed(80));
+        assert_eq!(known.progress_of(&receipt(1, 8), false), committed(80));
+    }
+
+    #[test]
+    fn what_the_log_lost_is_committed_only_if_it_was_before() {
+        let mut known = Known::default();
+        known.notice(&notice(1, HISTORY + 3, 30));
+        assert_eq!(known.progress_of(&receipt(1, 5), false), committed(30));
+        assert_eq!(known.progress_of(&receipt(1, 5), true), Progressed::Stored);
+        known.notice(&notice(1, 6, 20));
+        assert_eq!(known.progress_of(&receipt(1, 5), true), committed(20));
+        assert_eq!(known.progress_of(&receipt(1, 7), true), Progressed::Stored);
     }
 
     #[test]
@@ -139,6 +158,6 @@ mod tests {
             known.notice(&notice(1, sequence, 0));
         }
         assert_eq!(known.commits.len(), COMMITS_MAX);
-        assert_eq!(known.progress_of(&receipt(1, 999)), committed(0));
+        assert_eq!(known.progress_of(&receipt(1, 999), false), committed(0));
     }
 }

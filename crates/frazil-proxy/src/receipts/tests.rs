@@ -1,6 +1,7 @@
 //! The hub over the in-memory log and catalog, in paused time.
 
 use frazil_core::checkpoint::{Checkpoint, CheckpointDelta, Incarnation};
+use frazil_core::rewind::HISTORY;
 use frazil_core::schema::Schema;
 use frazil_core::stream::{CommitNotice, Progress};
 use futures::future::join_all;
@@ -38,7 +39,10 @@ fn notice(sequence: u64, snapshot_id: i64) -> CommitNotice {
 fn commits(sequence: u64, snapshot_id: i64) -> TableCommits {
     let incarnation = Incarnation(1);
     let delta = CheckpointDelta { incarnation, start: 0, end: sequence };
-    TableCommits { checkpoint: Some(Checkpoint { incarnation, sequence }), deltas: vec![(delta, snapshot_id)] }
+    TableCommits {
+        checkpoint: Some(Checkpoint { incarnation, sequence, at: None }),
+        deltas: vec![(delta, snapshot_id)],
+    }
 }
 
 fn committed(snapshot_id: i64) -> Progressed {
@@ -121,7 +125,7 @@ async fn waiters_are_bounded() {
     let second = async { rig.receipts.wait(&receipt(1), Duration::from_secs(1), &rig.drain).await };
     let (first, second) = tokio::join!(rig.wait(1, 1), second);
     assert_eq!(first, Progressed::Stored);
-    assert!(matches!(second, Err(Rejection::Overloaded(Bound::Waiters))));
+    assert!(matches!(second, Err(Rejection::Overloaded { bound: Bound::Waiters, .. })));
     assert_eq!(rig.receipts.metrics.waiters.get(), 0);
 }
 
@@ -133,7 +137,7 @@ async fn the_table_and_the_watermark_are_asked_when_no_notice_has_told() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(rig.receipts.look_up(&receipt(3)).await.expect("committed"), committed(30));
     rig.tables.set_fault(Some(TableFault::Error(TableError::Unavailable("down".to_owned()))));
-    rig.log.set_progress(&shard(), Progress { incarnation: Incarnation(1), sequence: 8 });
+    rig.log.set_progress(&shard(), Progress { incarnation: Incarnation(1), sequence: 8, at: None });
     tokio::time::sleep(Duration::from_millis(1)).await;
     let beyond = rig.receipts.look_up(&receipt(8)).await.expect("committed");
     assert_eq!(beyond, Progressed::Committed { snapshot_id: None });
@@ -148,4 +152,16 @@ async fn a_receipt_of_a_log_that_is_gone_is_told_so() {
     assert!(matches!(rig.receipts.look_up(&receipt(4)).await, Err(Rejection::ReceiptGone)));
     rig.log.delete(&shard());
     assert!(matches!(rig.receipts.look_up(&receipt(4)).await, Err(Rejection::ReceiptGone)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_of_events_that_the_log_lost_never_looks_committed() {
+    let rig = Rig::new(ProxyConfig::default()).await;
+    rig.log.lose(&shard(), 4);
+    rig.tables.set_commits(&table(), &shard(), commits(HISTORY + 9, 90));
+    assert_eq!(rig.receipts.look_up(&receipt(3)).await.expect("kept"), committed(90));
+    assert!(matches!(rig.receipts.look_up(&receipt(4)).await, Err(Rejection::ReceiptGone)));
+    assert_eq!(rig.wait(4, 3).await, Progressed::Stored);
+    rig.log.announce(&shard(), notice(4, 40));
+    assert_eq!(rig.wait(4, 3).await, committed(40), "a table had them before");
 }

@@ -2,11 +2,12 @@
 //!
 //! The bytes are given back to whoever serves the connection; nobody waits for more of them than it takes to tell.
 
-use std::io::{self, Cursor};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4), and no HTTP/1 request.
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,12 +25,53 @@ pub(super) enum Version {
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn read(
-    stream: TcpStream,
-) -> io::Result<(Version, impl AsyncRead + AsyncWrite + Unpin + Send + 'static)> {
-    let (mut reader, writer) = stream.into_split();
-    let (version, seen) = recognise(&mut reader).await?;
-    Ok((version, join(Cursor::new(seen).chain(reader), writer)))
+pub(super) async fn read<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<(Version, Replayed<S>)> {
+    let (version, seen) = recognise(&mut stream).await?;
+    Ok((version, Replayed { seen, stream }))
+}
+
+/// A connection whose first bytes come once more.
+#[derive(Debug)]
+pub(super) struct Replayed<S> {
+    seen: Bytes,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.seen.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let length = self.seen.len().min(buf.remaining());
+        buf.put_slice(&self.seen.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
 }
 
 async fn recognise(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<(Version, Bytes)> {
@@ -80,6 +122,27 @@ mod tests {
             let (version, seen) = recognised(&[text.as_bytes()]).await;
             assert_eq!(version, Version::Http1, "{text:?}");
             assert_eq!(seen, text.as_bytes()[..text.len().min(PREFACE.len())], "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_connection_is_lost_or_doubled() {
+        for cut in [1, 5, PREFACE.len(), PREFACE.len() + 3] {
+            for text in [&[&PREFACE[..], b"frames"].concat()[..], b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+                let (mut client, server) = tokio::io::duplex(256);
+                let send = async {
+                    client.write_all(&text[..cut]).await.expect("the pipe has room");
+                    tokio::task::yield_now().await;
+                    client.write_all(&text[cut..]).await.expect("the pipe has room");
+                    client.shutdown().await.expect("the pipe closes");
+                    client
+                };
+                let (said, _client) = tokio::join!(read(server), send);
+                let (_, mut replayed) = said.expect("a pipe has no errors");
+                let mut read = Vec::new();
+                replayed.read_to_end(&mut read).await.expect("a pipe has no errors");
+                assert_eq!(read, text, "{cut}");
+            }
         }
     }
 

@@ -88,8 +88,9 @@ fn table_error(error: CatalogError) -> TableError {
         CatalogError::Forbidden { message } => TableError::Forbidden(message),
         CatalogError::BadRequest { message } => TableError::Unusable(message),
         // Wrong credentials are the operator's to mend; the client may try again afterwards.
-        CatalogError::Unauthorized { .. } | CatalogError::Unavailable { .. } | CatalogError::Malformed { .. } => {
-            TableError::Unavailable(error.to_string())
-        }
+        CatalogError::Unauthorized { .. }
+        | CatalogError::Configuration { .. }
+        | CatalogError::Unavailable { .. }
+        | CatalogError::Malformed { .. } => TableError::Unavailable(error.to_string()),
     }
 }

@@ -37,7 +37,7 @@ fn details_say_what_was_wrong_with_which_event() {
 
 #[test]
 fn waiting_helps_against_overload() {
-    let status = status(&Rejection::Overloaded(Bound::Bytes));
+    let status = status(&Rejection::Overloaded { bound: Bound::Bytes, retry_after: 1 });
     assert_eq!(status.code(), Code::ResourceExhausted);
     let delay = status.get_details_retry_info().expect("RetryInfo").retry_delay;
     assert_eq!(delay, Some(std::time::Duration::from_secs(1)));

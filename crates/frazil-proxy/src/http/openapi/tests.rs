@@ -19,7 +19,7 @@ use crate::tables::memory::MemoryTables;
 fn router() -> axum::Router {
     let (log, tables) = (Arc::new(MemoryLog::default()), Arc::new(MemoryTables::new("lake")));
     let directory = Directory::fixed(Vec::new(), Vec::new());
-    let core = Core::new(ProxyConfig::default(), log, directory, tables, Metrics::default());
+    let core = Core::new(ProxyConfig::default(), log, directory, tables, None, Metrics::default());
     super::super::router(&Arc::new(core), Arc::new(Registry::default()))
 }
 
