@@ -32,6 +32,14 @@ impl Admin {
     /// # Errors
     /// If the thread or its runtime cannot be started.
     pub(crate) fn start(listener: TcpListener, registry: Arc<Registry>, ready: Readiness) -> anyhow::Result<Self> {
+        Self::serve(listener, router(registry, ready))
+    }
+
+    /// Serves other routes in the same way.
+    ///
+    /// # Errors
+    /// If the thread or its runtime cannot be started.
+    pub(crate) fn serve(listener: TcpListener, router: Router) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("admin listener")?;
         listener.set_nonblocking(true).context("admin listener")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("admin runtime")?;
@@ -41,7 +49,7 @@ impl Admin {
             let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 let stopped = stop.cancelled_owned();
-                axum::serve(listener, router(registry, ready)).with_graceful_shutdown(stopped).await
+                axum::serve(listener, router).with_graceful_shutdown(stopped).await
             });
             if let Err(error) = served {
                 tracing::error!("admin server: {error}");

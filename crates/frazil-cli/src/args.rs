@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::dead_letter::DeadLetterArgs;
 use crate::dev::DevArgs;
+use crate::doctor::DoctorArgs;
 use crate::exit;
 use crate::init::InitArgs;
 use crate::roles::{CatalogArgs, ProxyArgs, WriterArgs};
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Catalog(CatalogArgs),
     /// Prepare the log for the first proxy and writer (safe to repeat)
     Init(InitArgs),
+    /// Check the log, its history and the catalogs
+    Doctor(DoctorArgs),
     /// Check a configuration file and print it as it is understood, secrets masked
     CheckConfig(CheckConfigArgs),
 }

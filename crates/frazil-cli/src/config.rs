@@ -9,6 +9,7 @@
 mod check;
 mod environment;
 mod error;
+mod rate_limits;
 mod secret;
 mod sections;
 
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) use error::ConfigError;
-pub(crate) use secret::{Properties, Secret};
+pub(crate) use secret::{Properties, Secret, mask_address};
 pub(crate) use sections::{
     AuthKind, AuthSection, CatalogSection, Config, EmbeddedSection, NatsSection, ProxySection, WriterSection,
 };
@@ -41,8 +42,7 @@ pub(crate) fn parse(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
     // First alone, because only the text itself has line numbers to report.
-    let alone: Config = toml::from_str(text)
-        .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), error: Box::new(error) })?;
+    let alone: Config = toml::from_str(text).map_err(|error| ConfigError::syntax(origin, text, &error))?;
     let overrides = environment::overrides(environment);
     let mut config = match overrides.is_empty() {
         true => alone,
@@ -56,6 +56,7 @@ pub(crate) fn parse(
 /// `frazil check-config FILE`.
 pub(crate) fn check(args: &CheckConfigArgs) -> Result<ExitCode, Failure> {
     let config = load(&args.file).map_err(Failure::config)?;
+    check::check_files(&config).map_err(Failure::config)?;
     let shown = toml::to_string(&config).map_err(|error| Failure::config(anyhow::Error::new(error)))?;
     println!("# {}: valid. In force, secrets masked:\n{shown}", args.file.display());
     Ok(ExitCode::SUCCESS)

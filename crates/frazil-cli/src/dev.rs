@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use frazil_core::rate::RateLimits;
 use frazil_core::stream::{OnMissingTable, StreamDefinition};
 use frazil_core::token::{Pattern, TokenRecord};
 use frazil_log::Log;
@@ -240,6 +241,7 @@ async fn ensure_token(log: &Log, data: &DataDir) -> anyhow::Result<String> {
             tables: all(),
             created: now,
             expires: None,
+            limits: RateLimits::default(),
         };
         log.control().put_token(&record).await.context("cannot store the token")?;
     }

@@ -9,7 +9,7 @@ pub(crate) const USAGE: u8 = 64;
 /// The configuration is wrong (`EX_CONFIG`).
 pub(crate) const CONFIG: u8 = 78;
 /// Anything else went wrong.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 
 /// Why a command failed, with its exit code.
 #[derive(Debug)]

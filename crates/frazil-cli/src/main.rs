@@ -7,9 +7,11 @@ mod args;
 mod config;
 mod dead_letter;
 mod dev;
+mod doctor;
 mod exit;
 mod init;
 mod lifecycle;
+mod limits;
 mod reach;
 mod roles;
 mod schema_file;
@@ -49,6 +51,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Token(args) => lifecycle::client(token::run(args)),
         Command::Table(args) => lifecycle::client(table::run(args)),
         Command::DeadLetter(args) => lifecycle::client(dead_letter::run(args)),
+        Command::Doctor(args) => lifecycle::client(doctor::run(args)),
         Command::Send(args) => lifecycle::client(send::run(*args)),
         Command::CheckConfig(args) => config::check(&args),
     }

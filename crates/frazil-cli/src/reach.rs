@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use frazil_core::TableName;
 use frazil_iceberg::rest::Secret as CatalogSecret;
-use frazil_iceberg::{Auth, CatalogError, Catalogs, RestCatalog, RestCatalogConfig};
+use frazil_iceberg::{Auth, CatalogError, Catalogs, ClientTls, RestCatalog, RestCatalogConfig, Roots, TlsFileError};
 use frazil_log::{Log, LogConfig, LogError};
 
 use crate::config::{self, AuthKind, AuthSection, CatalogSection, Config, NatsSection};
@@ -59,7 +59,11 @@ pub(crate) fn log_config(section: &NatsSection, client: &str) -> LogConfig {
     log.password = secret(&section.password);
     log.token = secret(&section.token);
     log.credentials_file = section.credentials_file.clone();
+    log.nkey = secret(&section.nkey);
     log.tls_ca = section.tls_ca.clone();
+    log.tls_certificate = section.tls_certificate.clone();
+    log.tls_key = section.tls_key.clone();
+    log.tls_first = section.tls_first;
     log.request_timeout = section.request_timeout.0;
     log
 }
@@ -68,12 +72,23 @@ pub(crate) fn log_config(section: &NatsSection, client: &str) -> LogConfig {
 pub(crate) fn catalog_config(section: &CatalogSection) -> RestCatalogConfig {
     let mut catalog = RestCatalogConfig::new(&section.uri);
     catalog.warehouse = section.warehouse.clone();
+    catalog.tls = catalog_tls(section);
     catalog.auth = auth(&section.auth);
     catalog.headers = section.headers.iter().map(|(key, value)| (key.clone(), value.reveal().to_owned())).collect();
     catalog.properties = section.properties.0.clone();
     catalog.vended_credentials = section.vended_credentials;
     catalog.request_timeout = section.request_timeout.0;
     catalog
+}
+
+/// The files for TLS of a catalog and its store.
+pub(crate) fn catalog_tls(section: &CatalogSection) -> ClientTls {
+    ClientTls { ca: section.tls_ca.clone(), certificate: section.tls_certificate.clone(), key: section.tls_key.clone() }
+}
+
+/// The roots of a file, or none.
+pub(crate) fn roots(file: Option<&Path>) -> Result<Roots, TlsFileError> {
+    file.map_or_else(|| Ok(Roots::default()), Roots::read)
 }
 
 fn auth(section: &AuthSection) -> Auth {
@@ -98,7 +113,8 @@ pub(crate) async fn log(config: &Config) -> anyhow::Result<Log> {
 /// Connects to the log under the name `client`.
 pub(crate) async fn connect_log(section: &NatsSection, client: &str) -> anyhow::Result<Log> {
     let log = Log::connect(&log_config(section, client)).await;
-    log.with_context(|| format!("cannot reach the log at {}", section.servers.join(", ")))
+    let shown = || section.servers.iter().map(|server| config::mask_address(server)).collect::<Vec<_>>().join(", ");
+    log.with_context(|| format!("cannot reach the log at {}", shown()))
 }
 
 /// Whether what could not be reached may be reached later, without a change of settings.
@@ -113,7 +129,8 @@ pub(crate) async fn catalogs(config: &Config) -> anyhow::Result<Catalogs> {
     let mut by_name = BTreeMap::new();
     for (name, section) in &config.catalogs {
         let catalog = RestCatalog::connect(catalog_config(section)).await;
-        let catalog = catalog.with_context(|| format!("cannot reach catalog {name} at {}", section.uri))?;
+        let catalog = catalog
+            .with_context(|| format!("cannot reach catalog {name} at {}", config::mask_address(&section.uri)))?;
         by_name.insert(name.clone(), catalog);
     }
     Ok(Catalogs::new(default, by_name))
@@ -127,7 +144,7 @@ pub(crate) async fn catalog_of(config: &Config, table: &TableName) -> anyhow::Re
         format!("there is no catalog {name}; configured are: {}", known.join(", "))
     })?;
     let catalog = RestCatalog::connect(catalog_config(section)).await;
-    catalog.with_context(|| format!("cannot reach catalog {name} at {}", section.uri))
+    catalog.with_context(|| format!("cannot reach catalog {name} at {}", config::mask_address(&section.uri)))
 }
 
 /// Parses a table name; two parts mean the default catalog.

@@ -3,6 +3,7 @@
 //! Each: load and check the configuration, connect, build, bind, then serve until told to stop. How a role is made is
 //! here once, for these commands and for `frazil dev`.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use frazil_proxy::Proxy;
 use frazil_writer::Writer;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -96,11 +98,10 @@ pub(crate) fn proxy(args: ProxyArgs) -> Result<ExitCode, Failure> {
         let proxy = parts.proxy(&config, &mut registry)?;
         let listener = bind("proxy.listen", config.proxy.listen).await?;
         info!(listen = %local(&listener)?, "proxy");
-        let stages = vec![
-            parts.connection_stage(),
-            parts.directory_stage(),
-            proxy_stage(proxy, listener, Arc::new(registry), &config),
-        ];
+        let registry = Arc::new(registry);
+        let _admin = proxy_admin(&proxy, &config, &registry)?;
+        let stages =
+            vec![parts.connection_stage(), parts.directory_stage(), proxy_stage(proxy, listener, registry, &config)];
         Ok(run_stages(stages, &stop, std::future::ready(Ok(()))).await?)
     })
 }
@@ -241,9 +242,33 @@ impl Parts {
 }
 
 pub(crate) fn proxy_stage(proxy: Proxy, listener: TcpListener, registry: Arc<Registry>, config: &Config) -> Stage {
+    // Without TLS there is nothing to reload, and a hangup ends the process as usual.
+    let hangups = config.proxy.tls().and_then(|_| signal(SignalKind::hangup()).ok());
     Stage::start("proxy", config.proxy.drain_timeout.0 + GRACE, |stop| async move {
-        proxy.serve(listener, registry, stop).await.map_err(anyhow::Error::new)
+        tokio::select! {
+            served = proxy.serve(listener, registry, stop) => served.map_err(anyhow::Error::new),
+            never = reload_on(hangups, &proxy) => match never {},
+        }
     })
+}
+
+/// Looks for new TLS files at every hangup (SIGHUP), for ever.
+async fn reload_on(hangups: Option<Signal>, proxy: &Proxy) -> Infallible {
+    let Some(mut hangups) = hangups else { return std::future::pending().await };
+    loop {
+        match hangups.recv().await {
+            Some(()) => proxy.reload_tls().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Probes and metrics of a proxy on an address of their own: plain HTTP, whatever the proxy's port speaks.
+fn proxy_admin(proxy: &Proxy, config: &Config, registry: &Arc<Registry>) -> anyhow::Result<Option<Admin>> {
+    let Some(address) = config.proxy.admin_listen else { return Ok(None) };
+    let listener = std::net::TcpListener::bind(address);
+    let listener = listener.with_context(|| format!("proxy.admin_listen: cannot listen on {address}"))?;
+    Admin::serve(listener, proxy.admin_router(Arc::clone(registry))).map(Some)
 }
 
 pub(crate) fn writer_stage(writer: Writer, config: &Config) -> Stage {
@@ -279,6 +304,7 @@ pub(crate) async fn open_catalog(section: &EmbeddedSection) -> Result<Catalog, F
         storage_properties: section.properties.0.clone().into_iter().collect(),
         name: section.name.clone(),
         token: section.token.as_ref().map(|token| token.reveal().to_owned()),
+        storage_roots: reach::roots(section.tls_ca.as_deref()).context("catalog.tls_ca").map_err(Failure::config)?,
     };
     let opened = tokio::task::spawn_blocking(|| Catalog::open(settings)).await.context("opening the catalog")?;
     opened.map_err(Failure::config)

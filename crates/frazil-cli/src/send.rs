@@ -108,6 +108,15 @@ pub(crate) struct SendArgs {
     /// Data directory of a running `frazil dev` [default: ./.frazil]
     #[arg(long, env = "FRAZIL_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// PEM file with roots to trust beside the system's
+    #[arg(long, env = "FRAZIL_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// PEM file with a certificate to show to the proxy
+    #[arg(long, env = "FRAZIL_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// PEM file with the key of that certificate
+    #[arg(long, env = "FRAZIL_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// How the input is written
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,

@@ -34,6 +34,6 @@ pub(crate) async fn run(args: TableArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-fn ident(name: &TableName) -> TableIdent {
+pub(crate) fn ident(name: &TableName) -> TableIdent {
     frazil_iceberg::table_ident(name.namespace(), name.table())
 }

@@ -1,9 +1,11 @@
 //! Logs: `tracing` to stderr, as text or JSON. The only global state of the process, set once.
 
-use std::io::IsTerminal;
+mod line;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
+
+use line::OneLine;
 
 /// What is logged unless somebody says otherwise. The NATS client repeats what `frazil_log` says better.
 pub(crate) const DEFAULT_LEVEL: &str = "info,async_nats=warn";
@@ -22,10 +24,11 @@ pub(crate) enum LogFormat {
 /// Starts logging. `RUST_LOG` (for example `info,frazil_writer=debug`) wins over `level`.
 pub(crate) fn start(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start (only tests do that) keeps the first subscriber.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| OneLine(std::io::stderr()));
+    // A second start (only tests do that) keeps the first subscriber. No colours: what others say must not reach a
+    // terminal as a command, and a line does not tell its own escapes from theirs.
     let _ = match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
 }

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use frazil_core::rate::RateLimits;
 use frazil_core::token::{Pattern, Token, TokenRecord};
 
 use crate::exit::Failure;
+use crate::limits::{self, LimitArgs};
 use crate::reach::{self, ReachArgs};
 use crate::units::Span;
 
@@ -32,6 +34,7 @@ enum TokenCommand {
 Examples:
   frazil token create --name shop --stream sales --table 'lake.shop.*'
   frazil token create --name ci --expires 90d
+  frazil token create --name app --max-events-per-second 1000 --events-burst 5000
 
 Only the token itself goes to standard output, so `TOKEN=$(frazil token create --name shop)` works.")]
 struct CreateArgs {
@@ -47,6 +50,8 @@ struct CreateArgs {
     /// Time after which it is refused [default: never]
     #[arg(long, value_name = "TIME")]
     expires: Option<Span>,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[command(flatten)]
     reach: ReachArgs,
 }
@@ -98,13 +103,15 @@ pub(crate) fn mint(
         tables: patterns(tables),
         created: now,
         expires: expires.map(|span| reach::micros_after(now, span.0)),
+        limits: RateLimits::default(),
     };
     (token, record)
 }
 
 async fn create(args: CreateArgs) -> Result<ExitCode, Failure> {
     let config = args.reach.resolve()?;
-    let (token, record) = mint(&args.name, &args.streams, &args.tables, reach::now_micros(), args.expires);
+    let (token, mut record) = mint(&args.name, &args.streams, &args.tables, reach::now_micros(), args.expires);
+    args.limits.apply(&mut record.limits)?;
     let log = reach::log(&config).await?;
     log.ensure_bucket(config.nats.control_replicas).await.context("cannot make the control bucket")?;
     log.control().put_token(&record).await.context("cannot store the token")?;
@@ -122,14 +129,18 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         println!("{}", serde_json::Value::Array(shown));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{:<12}  {:<16} {:<19}  {:<19}  {:<20} TABLES", "ID", "NAME", "CREATED (UTC)", "EXPIRES (UTC)", "STREAMS");
+    println!(
+        "{:<12}  {:<16} {:<19}  {:<19}  {:<20} {:<20} TABLES",
+        "ID", "NAME", "CREATED (UTC)", "EXPIRES (UTC)", "LIMITS", "STREAMS"
+    );
     for token in tokens {
         let expires = token.expires.map_or_else(|| "never".to_owned(), reach::show_micros);
         println!(
-            "{:<12}  {:<16} {:<19}  {expires:<19}  {:<20} {}",
+            "{:<12}  {:<16} {:<19}  {expires:<19}  {:<20} {:<20} {}",
             token.id,
             token.name,
             reach::show_micros(token.created),
+            limits::brief(&token.limits),
             joined(&token.streams),
             joined(&token.tables)
         );
@@ -150,6 +161,7 @@ fn token_json(token: &TokenRecord) -> serde_json::Value {
         "tables": token.tables,
         "created": token.created,
         "expires": token.expires,
+        "limits": token.limits,
     })
 }
 

@@ -1,8 +1,11 @@
 //! What types cannot say: required keys, values that belong together. Collects every complaint, not only the first.
 
+mod tls;
+
 use std::net::SocketAddr;
 
 use super::error::ConfigError;
+use super::secret::mask_address;
 use super::sections::{AuthKind, AuthSection, CatalogSection, Config, EmbeddedSection, NatsSection};
 use crate::telemetry;
 
@@ -21,6 +24,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         embedded(section, &mut wrong);
     }
     listeners(config, &mut wrong);
+    tls::proxy(&config.proxy, &mut wrong);
     if let Err(error) = config.proxy.settings().validate() {
         wrong.push(format!("proxy: {error}"));
     }
@@ -30,20 +34,25 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(wrong)) }
 }
 
+/// Checks the files that are named, those of every role.
+pub(super) fn check_files(config: &Config) -> Result<(), ConfigError> {
+    let wrong = tls::files(config);
+    if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(wrong)) }
+}
+
 fn nats(section: &NatsSection, wrong: &mut Vec<String>) {
     if section.servers.is_empty() {
         wrong.push("nats.servers: name at least one server, such as \"nats://127.0.0.1:4222\"".to_owned());
     }
-    let logins = [section.user.is_some(), section.token.is_some(), section.credentials_file.is_some()]
-        .iter()
-        .filter(|set| **set)
-        .count();
-    if logins > 1 {
-        wrong.push("nats: user, token and credentials_file are three ways to log in; keep one".to_owned());
+    let (password, token, nkey) = (section.user.is_some(), section.token.is_some(), section.nkey.is_some());
+    let logins = [password, token, nkey, section.credentials_file.is_some()];
+    if logins.into_iter().filter(|set| *set).count() > 1 {
+        wrong.push("nats: user, token, nkey and credentials_file are four ways to log in; keep one".to_owned());
     }
     if section.user.is_some() != section.password.is_some() {
         wrong.push("nats: user and password go together".to_owned());
     }
+    tls::nats(section, wrong);
     if ![1, 3, 5].contains(&section.control_replicas) {
         wrong.push(format!("nats.control_replicas: must be 1, 3 or 5, not {}", section.control_replicas));
     }
@@ -59,12 +68,16 @@ fn catalog(name: &str, section: &CatalogSection, wrong: &mut Vec<String>) {
     }
     match url::Url::parse(&section.uri) {
         Ok(uri) if matches!(uri.scheme(), "http" | "https") => {}
-        _ => wrong.push(format!("catalogs.{name}.uri: must be an http:// or https:// URL, not {:?}", section.uri)),
+        _ => wrong.push(format!(
+            "catalogs.{name}.uri: must be an http:// or https:// URL, not {:?}",
+            mask_address(&section.uri)
+        )),
     }
     if section.request_timeout.0.is_zero() {
         wrong.push(format!("catalogs.{name}.request_timeout: must be longer than 0s"));
     }
     auth(name, &section.auth, wrong);
+    tls::catalog(name, section, wrong);
 }
 
 fn auth(name: &str, section: &AuthSection, wrong: &mut Vec<String>) {
@@ -108,8 +121,11 @@ fn embedded(section: &EmbeddedSection, wrong: &mut Vec<String>) {
 
 /// Addresses of one process must differ; port 0 (the system chooses) always does.
 fn listeners(config: &Config, wrong: &mut Vec<String>) {
-    let Some(embedded) = &config.catalog else { return };
     let same = |a: SocketAddr, b: SocketAddr| a == b && a.port() != 0;
+    if config.proxy.admin_listen.is_some_and(|admin| same(admin, config.proxy.listen)) {
+        wrong.push("proxy: listen and admin_listen are the same address".to_owned());
+    }
+    let Some(embedded) = &config.catalog else { return };
     if same(embedded.listen, embedded.admin_listen) {
         wrong.push("catalog: listen and admin_listen are the same address".to_owned());
     }

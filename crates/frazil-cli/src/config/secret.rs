@@ -77,7 +77,7 @@ impl Serialize for Properties {
 }
 
 /// A server address with the password of its user part masked.
-pub(super) fn mask_address(address: &str) -> String {
+pub(crate) fn mask_address(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     match rest.rsplit_once('@') {
         Some((user, host)) => {
@@ -92,7 +92,10 @@ pub(super) fn mask_address(address: &str) -> String {
 pub(super) fn read_files(config: &mut Config) -> Result<(), ConfigError> {
     let nats = &mut config.nats;
     fill("nats.token", &mut nats.token, nats.token_file.as_deref())?;
+    fill("nats.nkey", &mut nats.nkey, nats.nkey_file.as_deref())?;
     fill("nats.password", &mut nats.password, nats.password_file.as_deref())?;
+    let limits = &mut config.proxy.rate_limits;
+    fill("proxy.rate_limits.redis", &mut limits.redis, limits.redis_file.as_deref())?;
     for (name, catalog) in &mut config.catalogs {
         let key = |field: &str| format!("catalogs.{name}.{field}");
         let auth = &mut catalog.auth;

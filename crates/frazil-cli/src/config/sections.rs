@@ -3,16 +3,23 @@
 //! Every key has a default, so that one key alone (an environment variable) can be checked; what is required is said
 //! by `check`.
 
+mod catalogs;
+mod nats;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use frazil_proxy::ProxyConfig;
+use frazil_proxy::{ProxyConfig, TlsConfig};
 use frazil_writer::config::Backoff;
 use frazil_writer::{FlushPolicy, WriterConfig};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::secret::{Properties, Secret, mask_address};
+pub(crate) use catalogs::{AuthKind, AuthSection, CatalogSection};
+pub(crate) use nats::NatsSection;
+
+use super::rate_limits::RateLimitsSection;
+use super::secret::{Properties, Secret};
 use crate::telemetry::{DEFAULT_LEVEL, LogFormat};
 use crate::units::{Size, Span};
 
@@ -59,123 +66,36 @@ impl Default for TelemetrySection {
     }
 }
 
-/// `[nats]`: the log.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct NatsSection {
-    #[serde(serialize_with = "masked_addresses")]
-    pub(crate) servers: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) password: Option<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) password_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token: Option<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) credentials_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tls_ca: Option<PathBuf>,
-    pub(crate) request_timeout: Span,
-    /// Copies of the control bucket (definitions, tokens, progress): 1, 3 or 5.
-    pub(crate) control_replicas: u32,
-}
-
-impl Default for NatsSection {
-    fn default() -> Self {
-        Self {
-            servers: vec!["nats://127.0.0.1:4222".to_owned()],
-            user: None,
-            password: None,
-            password_file: None,
-            token: None,
-            token_file: None,
-            credentials_file: None,
-            tls_ca: None,
-            request_timeout: Span::secs(5),
-            control_replicas: 1,
-        }
-    }
-}
-
-/// `[catalogs.<name>]`: an Iceberg REST catalog.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct CatalogSection {
-    /// Root of the REST API. Required.
-    pub(crate) uri: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) warehouse: Option<String>,
-    /// Ask the catalog for credentials to the tables' files.
-    pub(crate) vended_credentials: bool,
-    pub(crate) request_timeout: Span,
-    pub(crate) auth: AuthSection,
-    /// Headers for every request.
-    pub(crate) headers: BTreeMap<String, Secret>,
-    /// FileIO properties (`s3.endpoint`, …).
-    pub(crate) properties: Properties,
-    /// The same, each value in a file.
-    pub(crate) property_files: BTreeMap<String, PathBuf>,
-}
-
-impl Default for CatalogSection {
-    fn default() -> Self {
-        Self {
-            uri: String::new(),
-            warehouse: None,
-            vended_credentials: false,
-            request_timeout: Span::secs(60),
-            auth: AuthSection::default(),
-            headers: BTreeMap::new(),
-            properties: Properties::default(),
-            property_files: BTreeMap::new(),
-        }
-    }
-}
-
-/// How requests to a catalog are authenticated.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum AuthKind {
-    #[default]
-    None,
-    /// A fixed token: `token` or `token_file`.
-    Bearer,
-    /// Client credentials: `credential` (`id:secret`) or `credential_file`, `oauth2_server_uri`, `scope`.
-    OAuth2,
-}
-
-/// `[catalogs.<name>.auth]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct AuthSection {
-    pub(crate) kind: AuthKind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token: Option<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) token_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) credential: Option<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) credential_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) oauth2_server_uri: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) scope: Option<String>,
-}
-
 /// `[proxy]`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProxySection {
     pub(crate) listen: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` are served without TLS, besides `listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// PEM files of the port; with them it speaks TLS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Roots for the certificates that clients then have to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// How often these files are looked at for a change.
+    pub(crate) tls_reload_interval: Span,
+    pub(crate) tls_max_handshakes: usize,
     /// Largest body after decompression. Larger: 413.
     pub(crate) body_max: Size,
     pub(crate) body_timeout: Span,
     pub(crate) header_timeout: Span,
+    /// How long a client may leave what it is sent untaken.
+    pub(crate) write_timeout: Span,
+    /// How long an HTTP/2 connection may be without requests.
+    pub(crate) idle_timeout: Span,
+    /// How often an HTTP/2 client is asked for a sign of life, and how long it may take.
+    pub(crate) ping_interval: Span,
+    pub(crate) ping_timeout: Span,
     pub(crate) max_connections: usize,
     /// Requests in flight. More: 429.
     pub(crate) max_requests: usize,
@@ -200,16 +120,27 @@ pub(crate) struct ProxySection {
     pub(crate) stream_idle_timeout: Span,
     /// Longest drain at the end.
     pub(crate) drain_timeout: Span,
+    pub(crate) rate_limits: RateLimitsSection,
 }
 
 impl Default for ProxySection {
     fn default() -> Self {
-        let of = ProxyConfig::default();
+        let (of, tls) = (ProxyConfig::default(), TlsConfig::new("", ""));
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: None,
+            tls_certificate: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_reload_interval: Span(tls.reload_interval),
+            tls_max_handshakes: tls.max_handshakes,
             body_max: Size(of.body_max_bytes as u64),
             body_timeout: Span(of.body_timeout),
             header_timeout: Span(of.header_timeout),
+            write_timeout: Span(of.write_timeout),
+            idle_timeout: Span(of.idle_timeout),
+            ping_interval: Span(of.ping_interval),
+            ping_timeout: Span(of.ping_timeout),
             max_connections: of.max_connections,
             max_requests: of.max_requests,
             max_in_flight: Size(of.max_in_flight_bytes as u64),
@@ -227,17 +158,34 @@ impl Default for ProxySection {
             stream_window: of.stream_window,
             stream_idle_timeout: Span(of.stream_idle_timeout),
             drain_timeout: Span(of.drain_deadline),
+            rate_limits: RateLimitsSection::default(),
         }
     }
 }
 
 impl ProxySection {
+    /// TLS of the port, if both of its files are named.
+    pub(crate) fn tls(&self) -> Option<TlsConfig> {
+        let (certificate, key) = self.tls_certificate.as_ref().zip(self.tls_key.as_ref())?;
+        Some(TlsConfig {
+            client_ca: self.tls_client_ca.clone(),
+            reload_interval: self.tls_reload_interval.0,
+            max_handshakes: self.tls_max_handshakes,
+            ..TlsConfig::new(certificate, key)
+        })
+    }
+
     /// The proxy's own settings.
     pub(crate) fn settings(&self) -> ProxyConfig {
         ProxyConfig {
+            tls: self.tls(),
             body_max_bytes: saturated(self.body_max),
             body_timeout: self.body_timeout.0,
             header_timeout: self.header_timeout.0,
+            write_timeout: self.write_timeout.0,
+            idle_timeout: self.idle_timeout.0,
+            ping_interval: self.ping_interval.0,
+            ping_timeout: self.ping_timeout.0,
             max_connections: self.max_connections,
             max_requests: self.max_requests,
             max_in_flight_bytes: saturated(self.max_in_flight),
@@ -255,6 +203,7 @@ impl ProxySection {
             stream_window: self.stream_window,
             stream_idle_timeout: self.stream_idle_timeout.0,
             drain_deadline: self.drain_timeout.0,
+            shared_limits: self.rate_limits.settings(),
         }
     }
 }
@@ -354,6 +303,9 @@ pub(crate) struct EmbeddedSection {
     pub(crate) token: Option<Secret>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Roots that are trusted beside the system's when the warehouse is reached by https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_ca: Option<PathBuf>,
     pub(crate) properties: Properties,
     pub(crate) property_files: BTreeMap<String, PathBuf>,
     pub(crate) drain_timeout: Span,
@@ -369,13 +321,10 @@ impl Default for EmbeddedSection {
             name: "frazil".to_owned(),
             token: None,
             token_file: None,
+            tls_ca: None,
             properties: Properties::default(),
             property_files: BTreeMap::new(),
             drain_timeout: Span::secs(10),
         }
     }
-}
-
-fn masked_addresses<S: Serializer>(addresses: &[String], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(addresses.iter().map(|address| mask_address(address)))
 }

@@ -76,6 +76,27 @@ fn unknown_keys_and_wrong_values_are_refused_with_their_line() {
 }
 
 #[test]
+fn a_line_with_a_secret_is_not_shown() {
+    for text in [
+        "[nats]\npassword = hush\n",
+        "[nats]\npassword = 475475\n",
+        "[nats]\nservers = nats://u:hush@h\n",
+        "[proxy.rate_limits]\nredis = [\"redis://:hush@h\"]\n",
+        "[catalogs.lake.headers]\nx-tenant = [\"hush\"]\n",
+        "[catalogs.lake.properties]\n\"s3.secret-access-key\" = hush\n",
+        "[catalogs.lake]\nuri = \"ftp://u:hush@h\"\n",
+        "[catalogs.lake]\nuri = \"http://h\"\n[proxy.rate_limits]\nredis = \"hush\"\n",
+    ] {
+        let message = refusal(text, &[]);
+        assert!(!message.contains("hush") && !message.contains("475"), "{text}: {message}");
+        assert!(message.contains("line 2") || message.contains("uri") || message.contains("rate_limits"), "{message}");
+    }
+    let text = "[catalogs.lake]\nuri = \"https://u:hush@h\"\n[nats]\nservers = [\"nats://u:hush@h\"]\n";
+    let shown = toml::to_string(&read(text, &[]).expect("valid")).expect("shown");
+    assert!(!shown.contains("hush") && shown.contains("https://u:***@h"), "{shown}");
+}
+
+#[test]
 fn every_complaint_is_listed() {
     let text = "default_catalog = \"nope\"\n[nats]\nservers = []\nuser = \"u\"\n[catalogs.\"a.b\"]\nuri = \"ftp://x\"\n\
                 [catalog]\nlisten = \"0.0.0.0:8181\"\n[writer]\nflush_interval = \"0s\"\n[telemetry]\nlevel = \"a=b=c\"\n";
@@ -185,6 +206,60 @@ fn secrets_come_from_files_too_and_are_never_shown() {
     let twice = format!("[nats]\ntoken = \"a\"\ntoken_file = \"{path}\"\n");
     assert!(refusal(&twice, &[]).contains("nats.token and nats.token_file are both set"));
     assert!(refusal("[nats]\ntoken_file = \"/nowhere/at/all\"\n", &[]).contains("nats.token"));
+}
+
+#[test]
+fn keys_about_tls_that_do_not_go_together_are_refused() {
+    let tls = "tls_certificate = \"c\"\ntls_key = \"k\"\n";
+    let catalog = "[catalogs.lake]\nuri = \"https://x\"\n";
+    for good in [
+        format!("[proxy]\n{tls}tls_client_ca = \"a\"\ntls_reload_interval = \"1s\"\nadmin_listen = \"127.0.0.1:9\"\n"),
+        format!("[nats]\n{tls}tls_ca = \"a\"\ntls_first = true\nnkey = \"SU\"\n"),
+        format!("{catalog}{tls}tls_ca = \"a\"\n"),
+        "[catalogs.lake]\nuri = \"http://x\"\ntls_ca = \"for the store\"\n".to_owned(),
+    ] {
+        read(&good, &[]).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    for (text, words) in [
+        ("[proxy]\ntls_certificate = \"c\"\n", "proxy: tls_certificate and tls_key go together"),
+        ("[proxy]\ntls_key = \"k\"\n", "proxy: tls_certificate and tls_key go together"),
+        ("[proxy]\ntls_client_ca = \"a\"\n", "proxy.tls_client_ca: goes with"),
+        ("[nats]\ntls_key = \"k\"\n", "nats: tls_certificate and tls_key go together"),
+        ("[nats]\nnkey = \"SU\"\ntoken = \"t\"\n", "four ways to log in"),
+        ("[nats]\nnkey = \"SU\"\ncredentials_file = \"f\"\n", "four ways to log in"),
+        ("[catalogs.lake]\nuri = \"https://x\"\ntls_key = \"k\"\n", "catalogs.lake: tls_certificate and tls_key go"),
+        ("[proxy]\nlisten = \"127.0.0.1:9\"\nadmin_listen = \"127.0.0.1:9\"\n", "the same address"),
+    ] {
+        let message = refusal(text, &[]);
+        assert!(message.contains(words), "{text}: {message}");
+    }
+    for (limit, words) in [
+        ("tls_reload_interval = \"0s\"", "proxy: tls_reload_interval"),
+        ("tls_max_handshakes = 0", "proxy: tls_max_handshakes"),
+    ] {
+        let message = refusal(&format!("[proxy]\n{tls}{limit}\n"), &[]);
+        assert!(message.contains(words), "{message}");
+    }
+    let plain = refusal(&format!("[catalogs.lake]\nuri = \"http://x\"\n{tls}"), &[]);
+    assert!(plain.contains("must be an https:// URL"), "{plain}");
+}
+
+#[test]
+fn files_about_tls_are_checked_apart_and_named() {
+    let text = "[proxy]\ntls_certificate = \"/no/proxy\"\ntls_key = \"/no/key\"\n[nats]\ntls_ca = \"/no/nats\"\n\
+                [catalogs.lake]\nuri = \"https://x\"\ntls_ca = \"/no/lake\"\n\
+                [catalog]\ndatabase = \"d\"\nwarehouse = \"s3://b\"\ntls_ca = \"/no/store\"\n";
+    let config = read(text, &[]).expect("a role reads the files of its own sections only");
+    let message = check::check_files(&config).expect_err("nothing is there").to_string();
+    let places = ["proxy.tls_certificate: ", "nats: ", "catalogs.lake: ", "catalog.tls_ca: "];
+    for (place, file) in places.into_iter().zip(["/no/proxy", "/no/nats", "/no/lake", "/no/store"]) {
+        assert!(message.lines().any(|line| line.trim().starts_with(place) && line.contains(file)), "{message}");
+    }
+    check::check_files(&Config::default()).expect("no files, no complaints");
+    let seed = read("[nats]\nnkey = \"SUhush\"\n", &[]).expect("valid");
+    let message = check::check_files(&seed).expect_err("no seed").to_string();
+    assert!(message.contains("nkey") && !message.contains("hush"), "{message}");
+    assert!(!toml::to_string(&seed).expect("shown").contains("hush"));
 }
 
 #[test]

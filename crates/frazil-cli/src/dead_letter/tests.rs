@@ -46,6 +46,7 @@ impl Lake {
             storage_properties: HashMap::new(),
             name: "frazil".to_owned(),
             token: None,
+            storage_roots: frazil_iceberg::Roots::default(),
         };
         let server = Catalog::open(config).expect("opens");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("binds");

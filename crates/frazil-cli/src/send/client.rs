@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use frazil_iceberg::ClientTls;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
@@ -71,7 +72,8 @@ impl Client {
         if is_loopback(&url) {
             http = http.no_proxy();
         }
-        let http = http.build().context("HTTP client")?;
+        let (ca, certificate, key) = (args.tls_ca.clone(), args.tls_certificate.clone(), args.tls_key.clone());
+        let http = ClientTls { ca, certificate, key }.apply(http)?.build().context("HTTP client")?;
         let stream = args.stream.as_str();
         let events = path(&url, &["v1", "streams", stream, "events"])?;
         let receipts = path(&url, &["v1", "receipts"])?;

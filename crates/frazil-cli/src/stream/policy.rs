@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::args::key_value;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::limits::LimitArgs;
 use crate::{reach, schema_file};
 
 /// Settings of a stream; what is not given is left as it is.
@@ -28,6 +29,8 @@ pub(crate) struct PolicyArgs {
     events: EventSettings,
     #[command(flatten)]
     route: RouteSettings,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -113,6 +116,7 @@ impl PolicyArgs {
         self.tables.apply(config, definition)?;
         self.events.apply(&mut definition.policy);
         self.route.apply(config, definition)?;
+        self.limits.apply(&mut definition.limits)?;
         set(&mut definition.policy.system_columns, self.tables.system_columns);
         definition.validate().map_err(Failure::usage)?;
         check_template(definition).map_err(Failure::usage)

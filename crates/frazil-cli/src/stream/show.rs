@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{DescribeArgs, ListArgs};
 use crate::exit::Failure;
+use crate::limits;
 use crate::reach;
 use crate::units::{Size, Span};
 
@@ -159,6 +160,8 @@ fn settings(definition: &StreamDefinition) -> Vec<(&'static str, String)> {
         ("numbers in strings", policy.mapping.numbers_in_strings.to_string()),
         ("non-finite", word(&policy.mapping.non_finite)),
         ("case insensitive", policy.mapping.case_insensitive.to_string()),
+        ("max events/second", limits::shown(definition.limits.events)),
+        ("max bytes/second", limits::shown(definition.limits.bytes)),
         ("route", or_none(routing.as_ref().map(|rule| rule.table.clone()))),
     ];
     if let Some(rule) = routing {

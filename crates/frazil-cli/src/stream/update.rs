@@ -33,6 +33,10 @@ enum Reset {
     RouteAllow,
     /// Events for which the rule gives no table are invalid
     RouteFallback,
+    /// No limit of events per second
+    MaxEventsPerSecond,
+    /// No limit of bytes per second
+    MaxBytesPerSecond,
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +116,8 @@ fn reset(setting: Reset, definition: &mut StreamDefinition) {
         Reset::Properties => definition.create.properties.clear(),
         Reset::Route => definition.routing = None,
         Reset::RouteAllow => definition.routing.iter_mut().for_each(|rule| rule.allow.clear()),
+        Reset::MaxEventsPerSecond => definition.limits.events = None,
+        Reset::MaxBytesPerSecond => definition.limits.bytes = None,
         Reset::RouteFallback => definition.routing.iter_mut().for_each(|rule| rule.fallback = None),
     }
 }
@@ -142,10 +148,10 @@ mod tests {
         assert!(updated(&plain, "--shards 1").is_err());
         assert!(updated(&plain, "--shards 100000").is_err());
         let full = "--default-table a.b --partition-by none --sort-by x --property k=v --route l.e.{x} --route-allow l.* \
-                    --route-fallback a.c";
+                    --route-fallback a.c --max-events-per-second 5 --max-bytes-per-second 1MB";
         let full = updated(&plain, full).expect("valid");
         assert_eq!((full.created, full.shards), (7, 2));
-        let all = "--reset default-table --reset partition-by --reset sort-by --reset properties --reset schema";
+        let all = "--reset max-events-per-second --reset max-bytes-per-second --reset default-table --reset partition-by --reset sort-by --reset properties --reset schema";
         let rule = updated(&full, &format!("{all} --reset route-allow --reset route-fallback")).expect("valid");
         assert!(rule.routing.as_ref().is_some_and(|rule| rule.allow.is_empty() && rule.fallback.is_none()));
         assert_eq!(updated(&rule, "--reset route").expect("valid"), plain);
