@@ -29,6 +29,10 @@ lint:
 deny:
     cargo deny --offline --locked check --hide-inclusion-graph bans licenses sources
 
+# Known vulnerabilities of every dependency, by cargo-deny; fetches RustSec's database with git.
+audit:
+    cargo deny --locked check --hide-inclusion-graph advisories
+
 # API documentation with broken links denied.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

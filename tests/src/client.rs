@@ -19,6 +19,11 @@ impl Api {
     /// A client for the proxy at `url`.
     pub fn new(url: &str, token: &str) -> Self {
         let client = Client::builder().timeout(Duration::from_secs(60)).build().expect("client builds");
+        Self::with_client(client, url, token)
+    }
+
+    /// The same with an HTTP client of one's own.
+    pub fn with_client(client: Client, url: &str, token: &str) -> Self {
         Self { client, url: url.to_owned(), token: token.to_owned() }
     }
 

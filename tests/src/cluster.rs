@@ -1,5 +1,7 @@
 //! The roles of a deployment as processes of their own on this machine: nats-server, catalog, proxy, writers.
 
+mod backup;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::lake::{Lake, python};
 use crate::process::Process;
 use crate::seaweed::{self, Seaweed};
 use crate::{tools, until};
+pub use backup::LogBackup;
 
 const READY: Duration = Duration::from_secs(60);
 
@@ -66,7 +69,7 @@ impl Cluster {
         let ports = Ports { nats, proxy, catalog };
         let lake = Lake {
             uri: format!("http://127.0.0.1:{catalog}"),
-            properties: seaweed.as_ref().map(s3_properties).unwrap_or_default(),
+            properties: seaweed.as_ref().map(|store| seaweed::properties(&store.endpoint)).unwrap_or_default(),
         };
         write_config(dir.path(), "frazil.toml", ports, &lake, &lake.uri);
         let nats = start_nats(dir.path(), ports.nats).await;
@@ -210,15 +213,19 @@ async fn start_nats(dir: &Path, port: u16) -> Process {
 }
 
 async fn run(dir: &Path, arguments: &[&str]) -> String {
+    let output = run_any(dir, arguments).await;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "frazil {arguments:?} failed:\n{out}\n{err}");
+    out.into_owned()
+}
+
+async fn run_any(dir: &Path, arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(tools::frazil());
     command.args(arguments).current_dir(dir).kill_on_drop(true);
     if arguments[0] != "send" {
         command.arg("--config").arg(dir.join("frazil.toml"));
     }
-    let output = command.output().await.expect("frazil runs");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "frazil {arguments:?} failed:\n{out}\n{err}");
-    out.into_owned()
+    command.output().await.expect("frazil runs")
 }
 
 fn write_config(dir: &Path, file: &str, ports: Ports, lake: &Lake, catalog_uri: &str) {
@@ -258,17 +265,6 @@ uri = "{catalog_uri}"
         database = database.display(),
     );
     std::fs::write(dir.join(file), text).expect("temporary file");
-}
-
-fn s3_properties(seaweed: &Seaweed) -> Vec<(String, String)> {
-    let pairs = [
-        ("s3.endpoint", seaweed.endpoint.as_str()),
-        ("s3.access-key-id", seaweed::ACCESS_KEY),
-        ("s3.secret-access-key", seaweed::SECRET_KEY),
-        ("s3.region", "us-east-1"),
-        ("s3.path-style-access", "true"),
-    ];
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
 }
 
 /// Ports that are free now; a restarted role must come back where its clients look for it.

@@ -64,6 +64,13 @@ impl Lake {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// `--uri` and every `--property` for a script that reads or changes tables.
+    pub fn script_arguments(&self) -> Vec<String> {
+        let properties = self.properties.iter().map(|(key, value)| format!("{key}={value}"));
+        let properties = properties.flat_map(|property| ["--property".to_owned(), property]);
+        ["--uri".to_owned(), self.uri.clone()].into_iter().chain(properties).collect()
+    }
+
     /// Asserts that `table` holds each of the ids `0..total` exactly once and nothing else, as both engines see it.
     pub async fn assert_exactly_once(&self, table: &str, total: u64) {
         for engine in [Engine::PyIceberg, Engine::DuckDb] {
@@ -81,10 +88,17 @@ impl Lake {
 /// # Panics
 /// If it fails; shows what it said.
 pub async fn python(script: &str, arguments: &[String]) -> String {
+    try_python(script, arguments).await.unwrap_or_else(|said| panic!("{script} {arguments:?} failed:\n{said}"))
+}
+
+/// The same for a script that may fail.
+///
+/// # Errors
+/// What it said.
+pub async fn try_python(script: &str, arguments: &[String]) -> Result<String, String> {
     let path = tools::root().join("tests/python").join(script);
     let mut command = tokio::process::Command::new(tools::tool("venv/bin/python"));
     let output = command.arg(path).args(arguments).kill_on_drop(true).output().await.expect("python runs");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{script} {arguments:?} failed:\n{out}\n{err}");
-    out.into_owned()
+    if output.status.success() { Ok(out.into_owned()) } else { Err(format!("{out}\n{err}")) }
 }

@@ -1,14 +1,17 @@
-//! What the end-to-end tests stand on: real processes, a keyed load, a lossy catalog front, and query
+//! What the end-to-end tests stand on: real processes, a keyed load, faults between them, and query
 //! engines that know nothing of Frazil.
 //!
 //! Nothing here imports a Frazil crate except for a server it starts from one; the tests see what users see.
 
 pub mod client;
 pub mod cluster;
-pub mod front;
+pub mod crash;
+pub mod faults;
 pub mod lake;
 pub mod load;
+pub mod nats_cluster;
 pub mod process;
+pub mod role;
 pub mod seaweed;
 pub mod tools;
 

@@ -7,10 +7,15 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").to_owned()
 }
 
-/// The `frazil` binary built in the same profile as this test.
+/// The `frazil` binary to test: the one that the environment variable `FRAZIL_BIN` names, else the one built in the
+/// same profile as this program.
 pub fn frazil() -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own path");
-    let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    if let Some(path) = std::env::var_os("FRAZIL_BIN") {
+        return existing(path.into(), "unset FRAZIL_BIN");
+    }
+    let own = std::env::current_exe().expect("this program's own path");
+    let folder = own.parent().expect("target/<profile>/deps/<test> or target/<profile>/<program>");
+    let profile = if folder.ends_with("deps") { folder.parent().expect("target/<profile>") } else { folder };
     existing(profile.join("frazil"), "cargo build --workspace")
 }
 

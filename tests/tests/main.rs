@@ -11,8 +11,16 @@ mod e2e {
     mod fronts;
     mod hostile;
     mod messy;
+    mod overload;
+    mod partition;
+    mod power_loss;
+    mod recovery;
+    mod rewind;
     mod round_trip;
     mod s3;
+    mod security;
     mod statuses;
+    mod table_life;
     mod tables;
+    mod tls;
 }

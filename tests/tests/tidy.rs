@@ -81,6 +81,7 @@ fn libraries_stay_behind_their_seam() {
         ("axum", vec!["frazil-proxy", "frazil-catalog", "frazil-cli"]),
         ("tonic", vec!["frazil-proto", "frazil-proxy"]),
         ("rusqlite", vec!["frazil-catalog"]),
+        ("redis", vec!["frazil-proxy"]),
         ("clap", vec!["frazil-cli"]),
         ("anyhow", vec!["frazil-cli"]),
     ];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use frazil_tests::cluster::{Cluster, Options};
-use frazil_tests::front::{Front, Loss};
+use frazil_tests::faults::{Front, HttpFault, Requests};
 use frazil_tests::load::Load;
 use frazil_tests::until;
 use rand::rngs::StdRng;
@@ -95,20 +95,31 @@ async fn two_writers_of_one_ordinal_double_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_neither_lost_nor_repeated() {
     const TOTAL: u64 = 20_000;
-    let losses = [Loss::InternalServerError, Loss::GatewayTimeout, Loss::Closed];
+    let status = |status| HttpFault::Status { status, retry_after: None, after_work: true };
+    let losses = [status(500), status(504), HttpFault::Close { after_work: true }];
     let mut cluster = Cluster::start(Options { writers: 0, ..Options::default() }).await;
-    let front = Front::start(&cluster.lake.uri, &losses).await;
+    let front = Front::start(&cluster.lake.uri).await;
     cluster.start_writer_with_catalog(&front.url);
-    let report = load(&cluster, "e2e.unanswered", TOTAL).run().await;
+    let mut running = JoinSet::new();
+    running.spawn(load(&cluster, "e2e.unanswered", TOTAL).run());
+    // Each kind of loss in turn for the time of a commit: at least twice, and as long as there is a load.
+    let (mut total, mut report) = (TOTAL, None);
+    for turn in 0.. {
+        report = report.or_else(|| running.try_join_next());
+        if report.is_some() && turn >= losses.len() * 2 {
+            break;
+        }
+        let before = front.counts().after_work;
+        front.set_for(Requests::Commits, losses[turn % losses.len()]);
+        cluster.api.commit("e2e.unanswered", &format!("{{\"id\":{total},\"batch\":0,\"kind\":\"k\"}}")).await;
+        assert!(front.counts().after_work > before, "a commit was answered");
+        total += 1;
+    }
+    front.heal();
+    let report = report.expect("the load has ended").expect("the load does not panic");
     for receipt in &report.receipts {
         cluster.api.wait_committed(receipt).await;
     }
-    // More batches until every kind of loss has happened.
-    let mut total = TOTAL;
-    while front.lost.load(Ordering::Relaxed) < losses.len() as u64 {
-        cluster.api.commit("e2e.unanswered", &format!("{{\"id\":{total},\"batch\":0,\"kind\":\"k\"}}")).await;
-        total += 1;
-    }
-    println!("{} answers to commits were lost", front.lost.load(Ordering::Relaxed));
+    println!("{} answers to commits were lost", front.counts().after_work);
     cluster.lake.assert_exactly_once("e2e.unanswered", total).await;
 }
