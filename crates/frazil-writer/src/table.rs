@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::batch::OpenBatch;
 use crate::budget::Account;
-use crate::flush::CommitTrigger;
+use crate::flush::{CommitTrigger, FlushPolicy};
 use crate::pipeline::StreamContext;
 use crate::router::{Birth, Router};
 use crate::rows::Delivery;
@@ -62,6 +62,7 @@ pub(crate) async fn run<So: Source, Si: TableSink>(
         open,
         flight: JoinSet::new(),
         flight_began: Instant::now(),
+        first: true,
         asked: None,
         held: None,
         pause: None,
@@ -89,6 +90,8 @@ struct TableTask<So: Source, Si: TableSink> {
     flight: JoinSet<Result<Flushed<Si::Table>, Abandon>>,
     /// When the newest flight began.
     flight_began: Instant,
+    /// No batch was committed yet.
+    first: bool,
     /// Why the open batch must be committed although the policy does not say so.
     asked: Option<CommitTrigger>,
     /// A delivery that must be decoded with the newer schema, or once nothing else is under way.
@@ -176,9 +179,14 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
     fn wake_at(&self) -> Instant {
         let config = &self.context.config;
         match self.open.opened() {
-            Some(opened) if self.flight.is_empty() => opened + config.flush.max_age,
+            Some(opened) if self.flight.is_empty() => opened + self.policy().max_age,
             Some(_) | None => (self.idle_since + config.idle_after).max(Instant::now() + config.flush.max_age),
         }
+    }
+
+    fn policy(&self) -> FlushPolicy {
+        let policy = self.context.config.flush;
+        if self.first { policy.of_first_batch() } else { policy }
     }
 
     fn flush_if_due(&mut self) {
@@ -192,7 +200,7 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
             self.asked = self.asked.filter(|_| self.closed);
             return;
         }
-        let due = self.context.config.flush.due(self.open.state(Instant::now()));
+        let due = self.policy().due(self.open.state(Instant::now()));
         let alone = self.held.as_ref().is_some_and(|held| held.alone);
         let schema_change = (alone || self.newer.is_some()).then_some(CommitTrigger::SchemaChange);
         if let Some(trigger) = schema_change.or(self.asked).or(due) {
@@ -211,7 +219,7 @@ impl<So: Source, Si: TableSink> TableTask<So, Si> {
         let batch = batch.seal(trigger, |shard| self.fences.get(&shard).map_or(0, |fence| fence.at));
         let fences = batch.deltas.iter().filter_map(|delta| self.fences.get(&delta.shard.index)).cloned().collect();
         let (context, name) = (Arc::clone(&self.context), self.birth.table.clone());
-        self.flight_began = Instant::now();
+        (self.flight_began, self.first) = (Instant::now(), false);
         self.flight.spawn(Work { context, name, main, dead, fences }.flush(batch));
     }
 

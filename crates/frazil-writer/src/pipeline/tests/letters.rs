@@ -296,6 +296,35 @@ async fn events_of_a_missing_table_are_letters_and_stay_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn letters_written_while_a_table_was_away_do_not_become_rows_when_it_is_back() {
+    let world = World::new(1);
+    let a = table("a");
+    world.sink.create_table(&a, number_schema());
+    world.source.publish(&world.shard(), &[request(&a, [1, 1])]);
+    let run = world.start();
+    world.done().await;
+    run.drain().await;
+    let before = world.sink.table(&a).expect("created");
+    world.sink.drop_table(&a);
+    world.source.publish(&world.shard(), &[request(&a, [2, 2])]);
+    let run = world.start();
+    world.done().await;
+    run.drain().await;
+    assert_eq!(once(world.sink.ids(&a.dead_letter())), ids(0, 2..3, 2));
+    // Its checkpoint is that of the first message, and another table holds the low watermark back.
+    world.sink.register_table(&a, before);
+    let start =
+        frazil_core::stream::Progress { incarnation: frazil_core::checkpoint::Incarnation(7), sequence: 1, at: None };
+    world.source.set_stored_progress(&world.shard(), start);
+    world.source.publish(&world.shard(), &[request(&a, [3, 3])]);
+    let run = world.start();
+    world.done().await;
+    run.drain().await;
+    assert_eq!(once(world.sink.ids(&a)), ids(0, [1, 3], 2));
+    assert_eq!(once(world.sink.ids(&a.dead_letter())), ids(0, 2..3, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_table_dropped_under_an_open_batch_abandons_it_and_the_events_become_letters() {
     let world = World::new(1);
     let a = table("a");

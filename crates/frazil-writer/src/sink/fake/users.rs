@@ -29,6 +29,11 @@ impl FakeSink {
         self.state().drop_table(name)
     }
 
+    /// Registers a table that was dropped, as it was.
+    pub(crate) fn register_table(&self, name: &TableName, table: FakeTable) {
+        self.state().tables.insert(name.clone(), table);
+    }
+
     /// Another schema for the table.
     pub(crate) fn set_schema(&self, name: &TableName, schema: Schema) {
         self.change(name, |table| table.take_schema(schema.with_system_columns())).expect("the test created it");
