@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, PurgeResponse, RetentionPolicy, StorageType};
 use frazil_core::Shard;
 use frazil_core::checkpoint::{Incarnation, Sequence};
@@ -125,10 +126,10 @@ impl Log {
                 (format!("STREAM.UPDATE.{name}"), config)
             }
         };
-        let info: Info = self
-            .api(OPERATION, subject, &config)
-            .await?
-            .map_err(|error| LogError::from_api(OPERATION, shard_name(shard), error))?;
+        let info: Info = self.api(OPERATION, subject, &config).await?.map_err(|error| match error.error_code() {
+            ErrorCode::STORAGE_RESOURCES_EXCEEDED => LogError::refused(OPERATION, no_room(definition)),
+            _ => LogError::from_api(OPERATION, shard_name(shard), error),
+        })?;
         self.describe(shard, &info).await
     }
 
@@ -234,6 +235,15 @@ impl Log {
             },
         }
     }
+}
+
+/// A shard reserves its `max_bytes`, so this comes on an empty server too.
+fn no_room(definition: &StreamDefinition) -> String {
+    format!(
+        "its {} bytes are more than the log's servers have left of what they may store (max_file_store, by default three \
+         quarters of the free disk); choose a smaller max_bytes",
+        definition.max_bytes
+    )
 }
 
 pub(crate) fn shard_name(shard: &Shard) -> String {

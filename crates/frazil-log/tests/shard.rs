@@ -1,5 +1,7 @@
 //! Creating, describing, purging and deleting shards.
 
+use std::error::Error;
+
 use frazil_core::checkpoint::Incarnation;
 use frazil_core::stream::StreamDefinition;
 use frazil_log::testing::TestServer;
@@ -23,6 +25,15 @@ async fn a_shard_is_created_described_changed_and_deleted() {
     log.delete_shard(&shard()).await.expect("deleted");
     log.delete_shard(&shard()).await.expect("deleting nothing is no error");
     assert_eq!(log.shard_info(&shard()).await.expect("answers"), None);
+}
+
+#[tokio::test]
+async fn a_shard_that_does_not_fit_the_server_says_what_to_change() {
+    let server = TestServer::start();
+    let huge = StreamDefinition { max_bytes: 4 << 40, ..definition() };
+    let error = server.connect().await.create_shard(&shard(), &huge).await.expect_err("4 TiB do not fit");
+    let said = error.source().expect("a reason").to_string();
+    assert!(matches!(error, LogError::Refused { .. }) && said.contains("max_bytes"), "{error}: {said}");
 }
 
 #[tokio::test]
