@@ -145,6 +145,30 @@ async fn a_node_that_syncs_by_default_loses_acknowledged_events_and_each_is_repo
     }
 }
 
+/// All that was lost is in the table already. What comes after it gets the same sequences of the log, which the table's
+/// checkpoint covers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_writer_goes_on_over_a_log_that_lost_its_tail() {
+    const BEFORE: u64 = 100 * BATCH;
+    const AFTER: u64 = 300 * BATCH;
+    let mut machines = Machines::start(1, Sync::Default).await;
+    machines.write_back();
+    machines.start_writer();
+    for (from, to) in [(0, BEFORE), (BEFORE, AFTER)] {
+        let report = load(&machines, to, 1).run_from(from).await;
+        for receipt in &report.receipts {
+            machines.api.wait_committed(receipt).await;
+        }
+        if to == BEFORE {
+            assert!(machines.lose_power(&[0], Keep::Nothing).await > 0, "nothing was waiting for a sync");
+            machines.power_on(&[0]).await;
+        }
+    }
+    machines.lake.assert_exactly_once(TABLE, AFTER).await;
+    assert_eq!(machines.writer_metric("frazil_writer_log_rewinds_total").await, 1);
+    assert_eq!(machines.writer_metric("frazil_writer_acknowledged_loss_envelopes_total").await, 0);
+}
+
 /// The largest file with messages of the stream on the disk of a node that is off.
 fn block_of(disk: &Path) -> PathBuf {
     let folder = disk.join("jetstream/$G/streams/FRAZIL_default_0/msgs");
