@@ -1,4 +1,5 @@
-//! The `frazil` binary: parse, then run one command. Everything else has its own file.
+//! The `frazil` binary: parse, then run one command. Everything else has its own file. A library only so that `fuzz/` can
+//! reach the configuration.
 //!
 //! A role's life is parse → build → bind → spawn → drain under a deadline; see [`lifecycle`].
 
@@ -29,7 +30,8 @@ use clap::Parser;
 use crate::args::{Cli, Command};
 use crate::exit::Failure;
 
-fn main() -> ExitCode {
+/// Runs the command line of the process.
+pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => return args::explain(&message),
@@ -38,6 +40,16 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// What `frazil check-config` says of a configuration: the one in force with its secrets masked, as TOML, or every
+/// complaint. The environment is left out.
+///
+/// # Errors
+/// The complaints.
+pub fn configuration_in_force(text: &str) -> Result<String, String> {
+    let config = config::parse(text, "configuration", []).map_err(|error| error.to_string())?;
+    toml::to_string(&config).map_err(|error| error.to_string())
 }
 
 fn run(command: Command) -> Result<ExitCode, Failure> {

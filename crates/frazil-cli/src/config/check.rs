@@ -44,6 +44,13 @@ fn nats(section: &NatsSection, wrong: &mut Vec<String>) {
     if section.servers.is_empty() {
         wrong.push("nats.servers: name at least one server, such as \"nats://127.0.0.1:4222\"".to_owned());
     }
+    for server in &section.servers {
+        // The client would leave it out.
+        if server.parse::<url::Url>().is_ok_and(|url| !url.username().is_empty() || url.password().is_some()) {
+            let shown = mask_address(server);
+            wrong.push(format!("nats.servers: {shown:?} has a login in it; say it with user and password, or token"));
+        }
+    }
     let (password, token, nkey) = (section.user.is_some(), section.token.is_some(), section.nkey.is_some());
     let logins = [password, token, nkey, section.credentials_file.is_some()];
     if logins.into_iter().filter(|set| *set).count() > 1 {

@@ -91,9 +91,13 @@ fn a_line_with_a_secret_is_not_shown() {
         assert!(!message.contains("hush") && !message.contains("475"), "{text}: {message}");
         assert!(message.contains("line 2") || message.contains("uri") || message.contains("rate_limits"), "{message}");
     }
-    let text = "[catalogs.lake]\nuri = \"https://u:hush@h\"\n[nats]\nservers = [\"nats://u:hush@h\"]\n";
-    let shown = toml::to_string(&read(text, &[]).expect("valid")).expect("shown");
+    let shown = toml::to_string(&read("[catalogs.lake]\nuri = \"https://u:hush@h\"\n", &[]).expect("valid"));
+    let shown = shown.expect("shown");
     assert!(!shown.contains("hush") && shown.contains("https://u:***@h"), "{shown}");
+    for login in ["u:hush", "hush"] {
+        let message = refusal(&format!("[nats]\nservers = [\"nats://{login}@h\"]\n"), &[]);
+        assert!(message.contains("has a login in it") && !message.contains("hush"), "{message}");
+    }
 }
 
 #[test]
