@@ -6,6 +6,7 @@ use std::time::Duration;
 use frazil_core::TableName;
 use frazil_core::mapping::Plan;
 use frazil_core::policy::{PolicyError, TablePolicy};
+use frazil_log::LogError;
 use tokio::time::Instant;
 
 use super::Abandon;
@@ -195,6 +196,8 @@ async fn confirmed<So: Source, Si: TableSink>(
             match rewound::went_back(context, &origin.shard, witness).await {
                 Ok(false) => break,
                 Ok(true) => return Err(Abandon::Rewound { table: table.clone(), shard: origin.shard.clone() }),
+                // There is nothing to compare with any more, and what was read of it before is committed all the same.
+                Err(LogError::Recreated(_) | LogError::NotFound(_)) => break,
                 Err(error) => trouble.retry("unavailable", &error).await,
             }
         }
