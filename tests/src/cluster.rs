@@ -3,20 +3,17 @@
 mod backup;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
 
 use crate::client::Api;
+use crate::hand::{answers, frazil, free_ports, start_nats, start_role, succeeded, token_for_all};
 use crate::lake::{Lake, python};
 use crate::process::Process;
 use crate::seaweed::{self, Seaweed};
-use crate::{tools, until};
+use crate::tools;
 pub use backup::LogBackup;
-
-const READY: Duration = Duration::from_secs(60);
 
 /// What a test wants to differ.
 #[derive(Debug, Clone, Copy)]
@@ -72,16 +69,15 @@ impl Cluster {
             properties: seaweed.as_ref().map(|store| seaweed::properties(&store.endpoint)).unwrap_or_default(),
         };
         write_config(dir.path(), "frazil.toml", ports, &lake, &lake.uri);
-        let nats = start_nats(dir.path(), ports.nats).await;
+        let nats = start_nats(dir.path(), ports.nats, "").await;
         let catalog = start_catalog(dir.path(), ports).await;
         let shards = options.shards.to_string();
         let stream =
             ["stream", "create", "default", "--shards", &shards, "--on-missing-table", "create", "--max-bytes", "2GiB"];
         run(dir.path(), &stream).await;
-        let token = run(dir.path(), &["token", "create", "--name", "e2e", "--stream", "*", "--table", "*"]).await;
-        let token = token.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");
+        let token = token_for_all(dir.path(), "frazil.toml").await;
         let proxy = start_proxy(dir.path(), ports).await;
-        let api = Api::new(&format!("http://127.0.0.1:{}", ports.proxy), token);
+        let api = Api::new(&format!("http://127.0.0.1:{}", ports.proxy), &token);
         let writers = Vec::new();
         let mut cluster = Self { api, lake, ports, nats, proxy, writers, _catalog: catalog, _seaweed: seaweed, dir };
         for ordinal in 0..options.writers {
@@ -118,7 +114,7 @@ impl Cluster {
     /// `kill -9` of nats-server, then a new one on the same store.
     pub async fn crash_nats(&mut self) {
         self.nats.kill9().await;
-        self.nats = start_nats(self.dir.path(), self.ports.nats).await;
+        self.nats = start_nats(self.dir.path(), self.ports.nats, "").await;
     }
 
     /// Runs a command of the binary against this deployment and returns what it printed.
@@ -167,65 +163,23 @@ impl Cluster {
 /// A writer has nobody waiting at its door: it is not waited for.
 fn start_writer(dir: &Path, config: &str, ordinal: u32, replicas: u32) -> Process {
     let (ordinal, replicas) = (ordinal.to_string(), replicas.to_string());
-    start_role(dir, "writer", &["writer", "--ordinal", &ordinal, "--replicas", &replicas], config)
+    start_role(dir, "writer", &["writer", "--ordinal", &ordinal, "--replicas", &replicas], config, &[])
 }
 
 async fn start_proxy(dir: &Path, ports: Ports) -> Process {
-    let process = start_role(dir, "proxy", &["proxy"], "frazil.toml");
+    let process = start_role(dir, "proxy", &["proxy"], "frazil.toml", &[]);
     answers(&format!("http://127.0.0.1:{}/readyz", ports.proxy), &process).await;
     process
 }
 
 async fn start_catalog(dir: &Path, ports: Ports) -> Process {
-    let process = start_role(dir, "catalog", &["catalog"], "frazil.toml");
+    let process = start_role(dir, "catalog", &["catalog"], "frazil.toml", &[]);
     answers(&format!("http://127.0.0.1:{}/v1/config", ports.catalog), &process).await;
     process
 }
 
-fn start_role(dir: &Path, name: &str, arguments: &[&str], config: &str) -> Process {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).arg("--config").arg(dir.join(config)).current_dir(dir);
-    Process::spawn(name, command, &dir.join(format!("{name}.log")))
-}
-
-async fn answers(url: &str, process: &Process) {
-    let client = reqwest::Client::new();
-    let probe = || async { client.get(url).send().await.ok()?.status().is_success().then_some(()) };
-    if tokio::time::timeout(READY, until(url, READY * 2, probe)).await.is_err() {
-        panic!("{url} does not answer; the log ends\n{}", process.log_tail());
-    }
-}
-
-async fn start_nats(dir: &Path, port: u16) -> Process {
-    let config = dir.join("nats.conf");
-    let store = dir.join("jetstream");
-    let text = format!(
-        "host: 127.0.0.1\nport: {port}\nmax_payload: 4MB\n\
-         jetstream {{ store_dir: \"{}\", max_file: 20GB, sync_interval: always }}\n",
-        store.display()
-    );
-    std::fs::write(&config, text).expect("temporary file");
-    let mut command = Command::new(tools::tool("bin/nats-server"));
-    command.arg("-c").arg(config);
-    let process = Process::spawn("nats-server", command, &dir.join("nats.log"));
-    until("nats-server", READY, || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
-    process
-}
-
 async fn run(dir: &Path, arguments: &[&str]) -> String {
-    let output = run_any(dir, arguments).await;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "frazil {arguments:?} failed:\n{out}\n{err}");
-    out.into_owned()
-}
-
-async fn run_any(dir: &Path, arguments: &[&str]) -> std::process::Output {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).current_dir(dir).kill_on_drop(true);
-    if arguments[0] != "send" {
-        command.arg("--config").arg(dir.join("frazil.toml"));
-    }
-    command.output().await.expect("frazil runs")
+    succeeded(frazil(dir, "frazil.toml", arguments).await)
 }
 
 fn write_config(dir: &Path, file: &str, ports: Ports, lake: &Lake, catalog_uri: &str) {
@@ -265,10 +219,4 @@ uri = "{catalog_uri}"
         database = database.display(),
     );
     std::fs::write(dir.join(file), text).expect("temporary file");
-}
-
-/// Ports that are free now; a restarted role must come back where its clients look for it.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
 }

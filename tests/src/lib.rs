@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 pub mod crash;
 pub mod faults;
+pub mod hand;
 pub mod lake;
 pub mod load;
 pub mod nats_cluster;

@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use crate::client::Api;
 use crate::cluster::Cluster;
+use crate::hand::free_ports;
 use crate::process::Process;
 use crate::{tools, until};
 
@@ -45,7 +46,7 @@ impl Role {
     }
 
     fn start(cluster: &Cluster, role: &str, listen: &str, settings: &[(&str, &str)]) -> Self {
-        let port = free_port();
+        let [port] = free_ports();
         let mut command = Command::new(tools::frazil());
         command.arg(role).arg("--config").arg(config(cluster));
         let variable = |key: &str| {
@@ -169,11 +170,6 @@ fn config(cluster: &Cluster) -> PathBuf {
     let arguments = cluster.script_arguments(&[]);
     let at = arguments.iter().position(|argument| argument == "--config").expect("scripts get the configuration");
     PathBuf::from(&arguments[at + 1])
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// The JSON of an answer, whatever its status.

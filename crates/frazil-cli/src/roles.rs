@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use frazil_catalog::{Catalog, CatalogConfig};
 use frazil_iceberg::Catalogs;
-use frazil_log::{Directory, Log};
+use frazil_log::{Directory, Log, LogError};
 use frazil_proxy::Proxy;
 use frazil_writer::Writer;
 use prometheus_client::registry::Registry;
@@ -185,7 +185,11 @@ impl Parts {
         let catalogs = reach::catalogs(config).await?;
         let (mut tasks, cancel) = (JoinSet::new(), CancellationToken::new());
         let directory = Directory::start(log.clone(), &mut tasks, cancel.clone()).await;
-        let directory = directory.context("cannot read the control bucket; `frazil init` makes it")?;
+        let directory = directory.map_err(|error| {
+            let missing = matches!(error, LogError::NotFound(_));
+            let hint = if missing { "; `frazil init` makes it" } else { "" };
+            anyhow::Error::new(error).context(format!("cannot read the control bucket{hint}"))
+        })?;
         Ok(Self { log, catalogs, directory, watch: Some((tasks, cancel)) })
     }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{Cluster, run_any, start_nats, start_writer};
+use super::{Cluster, start_writer};
+use crate::hand::{frazil, start_nats};
 
 /// What the log held at some time.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl Cluster {
         self.nats.kill9().await;
         let copy = tempfile::tempdir().expect("temporary folder");
         copy_dir(&self.dir.path().join("jetstream"), copy.path());
-        self.nats = start_nats(self.dir.path(), self.ports.nats).await;
+        self.nats = start_nats(self.dir.path(), self.ports.nats, "").await;
         LogBackup { copy }
     }
 
@@ -28,7 +29,7 @@ impl Cluster {
         let store = self.dir.path().join("jetstream");
         std::fs::remove_dir_all(&store).expect("the store is there");
         copy_dir(backup.copy.path(), &store);
-        self.nats = start_nats(self.dir.path(), self.ports.nats).await;
+        self.nats = start_nats(self.dir.path(), self.ports.nats, "").await;
     }
 
     /// `kill -9` of every writer.
@@ -47,7 +48,7 @@ impl Cluster {
 
     /// Runs a command of the binary against this deployment; returns its exit code and what it printed.
     pub async fn frazil_code(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = run_any(self.dir.path(), arguments).await;
+        let output = frazil(self.dir.path(), "frazil.toml", arguments).await;
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }

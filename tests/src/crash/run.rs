@@ -90,6 +90,8 @@ pub fn nodes_by_seed(seed: u64) -> usize {
 /// If the deployment does not start, or the checker cannot read the tables.
 pub async fn run(settings: &Settings) -> Report {
     let Settings { nats, sync, disks, dir, .. } = settings.clone();
+    // At the start: the files may be changed while a long run goes on.
+    let mut versions = Versions::collect();
     let world = Arc::new(World::start(&Options { nats, sync, disks, dir }).await);
     let ledger = Arc::new(Ledger::default());
     let mut background = JoinSet::new();
@@ -122,7 +124,7 @@ pub async fn run(settings: &Settings) -> Report {
     ledger.write(&file, &tables);
     world.journal.note("reading the tables");
     let verdict = checker::check(&file, &world.direct.lake).await;
-    let versions = Versions::collect(&verdict);
+    versions.engines.clone_from(&verdict.versions);
     background.shutdown().await;
     let span = Span { from_ms, to_ms };
     let report = Report::new(settings, versions, span, &world, &ledger, nemesis.injected(), verdict, violations);

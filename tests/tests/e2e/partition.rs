@@ -1,26 +1,26 @@
 //! A NATS cluster of three machines, of which the one that leads a shard loses its network, twice. Needs root.
 
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use frazil_tests::client::Api;
 use frazil_tests::faults::Network;
+use frazil_tests::hand::{answers, frazil, free_ports, start_role, succeeded, token_for_all};
 use frazil_tests::lake::{Engine, Lake};
 use frazil_tests::load::Load;
 use frazil_tests::process::Process;
 use frazil_tests::{tools, until};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const NODES: usize = 3;
 const TABLE: &str = "e2e.partitioned";
+const CONFIG: &str = "frazil.toml";
 /// The JetStream stream of the shard whose leader is cut off.
 const SHARD: &str = "FRAZIL_default_0";
 
@@ -109,27 +109,22 @@ impl Deployment {
         nodes.ready().await;
         let [proxy, catalog] = free_ports();
         let lake = Lake { uri: format!("http://127.0.0.1:{catalog}"), properties: Vec::new() };
-        let config = write_config(dir.path(), &nodes.network, proxy, catalog);
-        let catalog = role(dir.path(), &config, &["catalog"]);
+        write_config(dir.path(), &nodes.network, proxy, catalog);
+        let catalog = start_role(dir.path(), "catalog", &["catalog"], CONFIG, &[]);
         answers(&format!("{}/v1/config", lake.uri), &catalog).await;
         let stream = ["--shards", "2", "--replicas", "3", "--on-missing-table", "create", "--max-bytes", "1GiB"];
-        run(&config, &[["stream", "create", "default"].as_slice(), &stream].concat()).await;
-        let token = run(&config, &["token", "create", "--name", "e2e", "--stream", "*", "--table", "*"]).await;
-        let token = token.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");
-        let api = Api::new(&format!("http://127.0.0.1:{proxy}"), token);
-        let proxy = role(dir.path(), &config, &["proxy"]);
+        let stream = [["stream", "create", "default"].as_slice(), &stream].concat();
+        succeeded(frazil(dir.path(), CONFIG, &stream).await);
+        let token = token_for_all(dir.path(), CONFIG).await;
+        let api = Api::new(&format!("http://127.0.0.1:{proxy}"), &token);
+        let proxy = start_role(dir.path(), "proxy", &["proxy"], CONFIG, &[]);
         answers(&format!("{}/readyz", api.url), &proxy).await;
-        let writer = role(dir.path(), &config, &["writer", "--ordinal", "0", "--replicas", "1"]);
+        let writer = start_role(dir.path(), "writer", &["writer", "--ordinal", "0", "--replicas", "1"], CONFIG, &[]);
         Self { api, lake, nodes, _roles: vec![proxy, writer, catalog], _servers: servers, _dir: dir }
     }
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
-}
-
-fn write_config(dir: &Path, network: &Network, proxy: u16, catalog: u16) -> PathBuf {
+fn write_config(dir: &Path, network: &Network, proxy: u16, catalog: u16) {
     let servers: Vec<String> = (0..NODES).map(|node| format!("nats://{}:4222", network.address(node))).collect();
     let text = format!(
         r#"
@@ -155,32 +150,7 @@ uri = "http://127.0.0.1:{catalog}"
 "#,
         dir = dir.display()
     );
-    let path = dir.join("frazil.toml");
-    std::fs::write(&path, text).expect("temporary file");
-    path
-}
-
-fn role(dir: &Path, config: &Path, arguments: &[&str]) -> Process {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).arg("--config").arg(config).current_dir(dir);
-    Process::spawn(arguments[0], command, &dir.join(format!("{}.log", arguments[0])))
-}
-
-async fn answers(url: &str, process: &Process) {
-    let client = reqwest::Client::new();
-    let probe = || async { client.get(url).send().await.ok()?.status().is_success().then_some(()) };
-    if tokio::time::timeout(LIMIT, until(url, LIMIT * 2, probe)).await.is_err() {
-        panic!("{url} does not answer; the log ends\n{}", process.log_tail());
-    }
-}
-
-async fn run(config: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new(tools::frazil());
-    let output = command.args(arguments).arg("--config").arg(config).kill_on_drop(true).output();
-    let output = output.await.expect("frazil runs");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "frazil {arguments:?} failed:\n{out}\n{err}");
-    out.into_owned()
+    std::fs::write(dir.join(CONFIG), text).expect("temporary file");
 }
 
 /// A keyed load of some 1,000 events a second until `stop`; returns how many events there are, all of them acknowledged, and the newest receipts.

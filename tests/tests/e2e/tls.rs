@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use frazil_tests::hand::succeeded;
 use frazil_tests::load::Load;
 use frazil_tests::until;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use deployment::{Deployment, succeeded};
+use deployment::Deployment;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const TOTAL: u64 = 20_000;

@@ -2,22 +2,21 @@
 //! a writer when a test wants one.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use frazil_powerfs::{Keep, PowerFs};
 use frazil_tests::client::Api;
 use frazil_tests::crash::ports::Ports;
+use frazil_tests::hand::{READY, answers, frazil, start_role, succeeded, token_for_all};
 use frazil_tests::lake::Lake;
 use frazil_tests::nats_cluster::{Node, Sync};
 use frazil_tests::process::Process;
-use frazil_tests::{tools, until};
+use frazil_tests::until;
 use tempfile::TempDir;
-use tokio::process::Command;
 
 /// The table that loads fill.
 pub(super) const TABLE: &str = "e2e.power";
 
-const READY: Duration = Duration::from_secs(60);
+const CONFIG: &str = "frazil.toml";
 
 /// The running deployment, with one stream of one shard, `default`. Dropping it kills all of it.
 pub(super) struct Machines {
@@ -55,23 +54,23 @@ impl Machines {
         write_config(dir.path(), &nodes, proxy, catalog, writer_port);
         let lake = Lake { uri: format!("http://127.0.0.1:{catalog}"), properties: Vec::new() };
         log_ready(&nodes).await;
-        let catalog = start_role(dir.path(), &["catalog"]);
+        let catalog = start_role(dir.path(), "catalog", &["catalog"], CONFIG, &[]);
         answers(&format!("{}/v1/config", lake.uri), &catalog).await;
         let replicas = nodes.len().to_string();
         let stream = ["stream", "create", "default", "--replicas", &replicas, "--on-missing-table", "create"];
-        frazil(dir.path(), &[&stream[..], &["--max-bytes", "2GiB"]].concat()).await;
-        let token = frazil(dir.path(), &["token", "create", "--name", "e2e", "--stream", "*", "--table", "*"]).await;
-        let token = token.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");
+        succeeded(frazil(dir.path(), CONFIG, &[&stream[..], &["--max-bytes", "2GiB"]].concat()).await);
+        let token = token_for_all(dir.path(), CONFIG).await;
         let url = format!("http://127.0.0.1:{proxy}");
-        let proxy = start_role(dir.path(), &["proxy"]);
+        let proxy = start_role(dir.path(), "proxy", &["proxy"], CONFIG, &[]);
         answers(&format!("{url}/readyz"), &proxy).await;
-        let api = Api::new(&url, token);
+        let api = Api::new(&url, &token);
         Self { api, lake, nodes, writer: None, writer_port, _proxy: proxy, _catalog: catalog, dir }
     }
 
     /// Starts the writer.
     pub(super) fn start_writer(&mut self) {
-        self.writer = Some(start_role(self.dir.path(), &["writer", "--ordinal", "0", "--replicas", "1"]));
+        let arguments = ["writer", "--ordinal", "0", "--replicas", "1"];
+        self.writer = Some(start_role(self.dir.path(), "writer", &arguments, CONFIG, &[]));
     }
 
     /// A counter of the writer, summed over its labels; none counted is zero.
@@ -195,28 +194,5 @@ uri = "http://127.0.0.1:{catalog}"
         replicas = nodes.len(),
         dir = dir.display(),
     );
-    std::fs::write(dir.join("frazil.toml"), text).expect("temporary file");
-}
-
-fn start_role(dir: &Path, arguments: &[&str]) -> Process {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).arg("--config").arg(dir.join("frazil.toml")).current_dir(dir);
-    Process::spawn_logged(arguments[0], command, &dir.join(format!("{}.log", arguments[0])))
-}
-
-async fn answers(url: &str, process: &Process) {
-    let client = reqwest::Client::new();
-    let probe = || async { client.get(url).send().await.ok()?.status().is_success().then_some(()) };
-    if tokio::time::timeout(READY, until(url, READY * 2, probe)).await.is_err() {
-        panic!("{url} does not answer; the log ends\n{}", process.log_tail());
-    }
-}
-
-async fn frazil(dir: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).arg("--config").arg(dir.join("frazil.toml")).current_dir(dir).kill_on_drop(true);
-    let output = command.output().await.expect("frazil runs");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "frazil {arguments:?} failed:\n{out}\n{err}");
-    out.into_owned()
+    std::fs::write(dir.join(CONFIG), text).expect("temporary file");
 }

@@ -3,15 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use frazil_tests::client::Api;
+use frazil_tests::hand::{self, READY, answers, free_ports, listens, start_nats, start_role, succeeded};
 use frazil_tests::process::Process;
-use frazil_tests::{tools, until};
+use frazil_tests::tools;
 use tempfile::TempDir;
 use tokio::process::Command;
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// NATS permissions of the roles, as docs/security.md has them. A test compares.
 pub(super) const PERMISSIONS: &str = include_str!("nats-users.conf");
@@ -41,11 +39,11 @@ impl Deployment {
             let text = config(dir.path(), ports, user, &format!("hush-nats-{user}"));
             std::fs::write(dir.path().join(format!("{user}.toml")), text).expect("temporary file");
         }
-        let nats = start_nats(dir.path(), nats).await;
+        let nats = start_nats(dir.path(), nats, PERMISSIONS).await;
         let redis = start_redis(dir.path(), redis).await;
-        let catalog = role(dir.path(), "catalog", &["catalog"], "catalog.toml", &[]);
+        let catalog = start_role(dir.path(), "catalog", &["catalog"], "catalog.toml", &[]);
         let mut new = Self { nats, redis, catalog, ports, dir };
-        listens(ports.catalog).await;
+        listens("the catalog", ports.catalog).await;
         let create = ["stream", "create", "default", "--on-missing-table", "create", "--max-bytes", "1GiB"];
         new.admin(&[&create, limits].concat()).await;
         new
@@ -53,17 +51,12 @@ impl Deployment {
 
     /// Runs a command as the operator; it has to succeed.
     pub(super) async fn admin(&mut self, arguments: &[&str]) -> String {
-        let output = self.run("admin", arguments).await;
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "frazil {arguments:?}: {out}\n{err}");
-        out.into_owned()
+        succeeded(self.run("admin", arguments).await)
     }
 
     /// Runs a command with the configuration of a role.
     pub(super) async fn run(&self, user: &str, arguments: &[&str]) -> Output {
-        let mut command = Command::new(tools::frazil());
-        command.args(arguments).arg("--config").arg(self.file(&format!("{user}.toml"))).kill_on_drop(true);
-        command.output().await.expect("frazil runs")
+        hand::frazil(self.dir.path(), &format!("{user}.toml"), arguments).await
     }
 
     /// A new token, and its id.
@@ -75,27 +68,25 @@ impl Deployment {
 
     pub(super) async fn proxy(&self, name: &str) -> (Process, String) {
         let [port] = free_ports();
-        let listen = [("FRAZIL__PROXY__LISTEN", format!("127.0.0.1:{port}"))];
-        let process = role(self.dir.path(), name, &["proxy"], "proxy.toml", &listen);
+        let listen = format!("127.0.0.1:{port}");
+        let listen = [("FRAZIL__PROXY__LISTEN", listen.as_str())];
+        let process = start_role(self.dir.path(), name, &["proxy"], "proxy.toml", &listen);
         let url = format!("http://127.0.0.1:{port}");
-        let ready = || async { reqwest::get(format!("{url}/readyz")).await.ok()?.status().is_success().then_some(()) };
-        if tokio::time::timeout(PATIENCE, until("the proxy", PATIENCE * 2, ready)).await.is_err() {
-            panic!("{name} is not ready: {}", process.log_tail());
-        }
+        answers(&format!("{url}/readyz"), &process).await;
         (process, url)
     }
 
     pub(super) fn writer(&self) -> Process {
-        role(self.dir.path(), "writer", &["writer", "--ordinal", "0", "--replicas", "1"], "writer.toml", &[])
+        let arguments = ["writer", "--ordinal", "0", "--replicas", "1"];
+        start_role(self.dir.path(), "writer", &arguments, "writer.toml", &[])
     }
 
     /// A role that does not come up, and what it says.
     pub(super) async fn fails(&self, name: &str, arguments: &[&str], text: &str) -> String {
-        let config = self.file(&format!("{name}.toml"));
-        std::fs::write(&config, text).expect("temporary file");
-        let mut command = Command::new(tools::frazil());
-        command.args(arguments).arg("--config").arg(&config).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it gives up").expect("frazil runs");
+        let config = format!("{name}.toml");
+        std::fs::write(self.file(&config), text).expect("temporary file");
+        let failing = hand::frazil(self.dir.path(), &config, arguments);
+        let output = tokio::time::timeout(READY, failing).await.expect("it gives up");
         assert!(!output.status.success(), "{name} came up");
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     }
@@ -170,40 +161,10 @@ x-api-key = "hush-header"
     )
 }
 
-fn role(dir: &Path, name: &str, arguments: &[&str], config: &str, environment: &[(&str, String)]) -> Process {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).arg("--config").arg(dir.join(config)).current_dir(dir);
-    command.envs(environment.iter().map(|(key, value)| (key, value)));
-    Process::spawn_logged(name, command, &dir.join(format!("{name}.log")))
-}
-
-async fn start_nats(dir: &Path, port: u16) -> Process {
-    let store = dir.join("jetstream");
-    let text = format!(
-        "host: 127.0.0.1\nport: {port}\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n{PERMISSIONS}",
-        store.display()
-    );
-    std::fs::write(dir.join("nats.conf"), text).expect("temporary file");
-    let mut command = Command::new(tools::tool("bin/nats-server"));
-    command.arg("-c").arg(dir.join("nats.conf"));
-    let process = Process::spawn_logged("nats-server", command, &dir.join("nats.log"));
-    listens(port).await;
-    process
-}
-
 async fn start_redis(dir: &Path, port: u16) -> Process {
     let mut command = Command::new(tools::tool("bin/redis-server"));
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--requirepass", "hush-redis"]);
     let process = Process::spawn_logged("redis-server", command, &dir.join("redis.log"));
-    listens(port).await;
+    listens("redis-server", port).await;
     process
-}
-
-async fn listens(port: u16) {
-    until("a listener", PATIENCE, || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
 }

@@ -3,21 +3,20 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use frazil_tests::client::Api;
+use frazil_tests::hand::{
+    READY, answers, frazil, free_ports, listens, start_nats, start_role, succeeded, token_for_all,
+};
 use frazil_tests::lake::Lake;
 use frazil_tests::process::Process;
 use frazil_tests::seaweed::{self, Plan};
-use frazil_tests::{tools, until};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
-use tokio::process::Command;
 
 use super::certificates::{Authority, Pair};
 use super::front::TlsFront;
 
-const READY: Duration = Duration::from_secs(60);
+const CONFIG: &str = "frazil.toml";
 
 /// A running deployment with one stream, `default`, that creates missing tables. Dropping it kills all of it.
 pub(super) struct Deployment {
@@ -65,25 +64,23 @@ impl Deployment {
             uri: format!("http://127.0.0.1:{}", ports.catalog),
             properties: seaweed::properties(&plan.endpoint()),
         };
-        let nats = start_nats(dir.path(), ports.nats, &servers.sign("nats"), &clients.ca()).await;
+        let nats = start_nats_with(dir.path(), ports.nats, &servers.sign("nats"), &clients.ca()).await;
         let front = TlsFront::start(ports.catalog, &servers.sign("catalog"), clients.roots()).await;
         let proxy_pair = servers.sign("proxy");
         let text = config(dir.path(), ports, &front.url, &lake, &servers.ca(), &own)
             + &proxy_section(ports, &proxy_pair, &senders.ca());
-        std::fs::write(dir.path().join("frazil.toml"), text).expect("temporary file");
+        std::fs::write(dir.path().join(CONFIG), text).expect("temporary file");
 
-        let catalog = start_role(dir.path(), "catalog", &["catalog"]);
+        let catalog = start_role(dir.path(), "catalog", &["catalog"], CONFIG, &[]);
         answers(&format!("{}/v1/config", lake.uri), &catalog).await;
         let stream = ["stream", "create", "default", "--on-missing-table", "create", "--max-bytes", "1GiB"];
-        succeeded(frazil(dir.path(), "frazil.toml", &stream).await);
-        let token = ["token", "create", "--name", "e2e", "--stream", "*", "--table", "*"];
-        let token = succeeded(frazil(dir.path(), "frazil.toml", &token).await);
-        let token = token.split_whitespace().find(|word| word.starts_with("frz_")).expect("the token is printed");
-        let proxy = start_role(dir.path(), "proxy", &["proxy"]);
+        succeeded(frazil(dir.path(), CONFIG, &stream).await);
+        let token = token_for_all(dir.path(), CONFIG).await;
+        let proxy = start_role(dir.path(), "proxy", &["proxy"], CONFIG, &[]);
         answers(&format!("http://127.0.0.1:{}/readyz", ports.admin), &proxy).await;
-        let writer = start_role(dir.path(), "writer", &["writer"]);
+        let writer = start_role(dir.path(), "writer", &["writer"], CONFIG, &[]);
         Self {
-            token: token.to_owned(),
+            token,
             catalog_url: front.url.clone(),
             _catalog: (catalog, front),
             _writer: writer,
@@ -129,7 +126,7 @@ impl Deployment {
 
     /// Runs a command with the configuration of the roles.
     pub(super) async fn frazil(&self, arguments: &[&str]) -> Output {
-        frazil(self.dir.path(), "frazil.toml", arguments).await
+        frazil(self.dir.path(), CONFIG, arguments).await
     }
 
     /// Writes a file into the folder of the deployment.
@@ -202,58 +199,8 @@ async fn start_store(dir: &Path, plan: &Plan, https: u16, pair: &Pair) -> Proces
     process
 }
 
-async fn start_nats(dir: &Path, port: u16, pair: &Pair, clients: &Path) -> Process {
+async fn start_nats_with(dir: &Path, port: u16, pair: &Pair, clients: &Path) -> Process {
     let Pair { certificate, key } = pair;
-    let text = format!(
-        "host: 127.0.0.1\nport: {port}\njetstream {{ store_dir: {:?}, sync_interval: always }}\n\
-         tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {clients:?}, verify: true }}\n",
-        dir.join("jetstream"),
-    );
-    let config = dir.join("nats.conf");
-    std::fs::write(&config, text).expect("temporary file");
-    let mut command = Command::new(tools::tool("bin/nats-server"));
-    command.arg("-c").arg(config);
-    let process = Process::spawn_logged("nats-server", command, &dir.join("nats.log"));
-    listens("nats-server", port).await;
-    process
-}
-
-async fn listens(what: &str, port: u16) {
-    until(what, READY, || async { TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
-}
-
-fn start_role(dir: &Path, name: &str, arguments: &[&str]) -> Process {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).arg("--config").arg(dir.join("frazil.toml")).current_dir(dir);
-    Process::spawn_logged(name, command, &dir.join(format!("{name}.log")))
-}
-
-async fn answers(url: &str, process: &Process) {
-    let probe = || async { reqwest::get(url).await.ok()?.status().is_success().then_some(()) };
-    if tokio::time::timeout(READY, until(url, READY * 2, probe)).await.is_err() {
-        panic!("{url} does not answer; the log ends\n{}", process.log_tail());
-    }
-}
-
-async fn frazil(dir: &Path, config: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(tools::frazil());
-    command.args(arguments).current_dir(dir).kill_on_drop(true);
-    match arguments[0] {
-        "send" => &mut command,
-        "check-config" => command.arg(dir.join(config)),
-        _ => command.arg("--config").arg(dir.join(config)),
-    };
-    command.output().await.expect("frazil runs")
-}
-
-/// What a command printed that must have succeeded.
-pub(super) fn succeeded(output: Output) -> String {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}\n{err}");
-    out.into_owned()
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
+    let tls = format!("tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {clients:?}, verify: true }}\n");
+    start_nats(dir, port, &tls).await
 }
