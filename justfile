@@ -42,6 +42,10 @@ test:
     cargo build --workspace --bins --tests --locked
     cargo test --workspace --locked
 
+# Every fuzz target for ten seconds, from the committed corpus.
+fuzz:
+    ./scripts/fuzz --seconds 10 --jobs 2
+
 # Real servers, a local warehouse, one command.
 dev *ARGS:
     ./scripts/dev {{ARGS}}
