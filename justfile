@@ -44,7 +44,7 @@ test:
 
 # Every fuzz target for ten seconds, from the committed corpus.
 fuzz:
-    ./scripts/fuzz --seconds 10 --jobs 2
+    ./scripts/fuzz --seconds 10 --jobs 2 --seed 1
 
 # Real servers, a local warehouse, one command.
 dev *ARGS:

@@ -21,7 +21,12 @@ fuzz_target!(|data: &[u8]| {
     let Ok(head) = BodyHead::parse(&headers) else { return };
     let Ok(events) = decode(&Bytes::copy_from_slice(body), head, LIMIT, Tolerance::Strict) else { return };
     for event in events.iter() {
-        let event: Value = serde_json::from_slice(event).expect("an accepted event is JSON");
+        let event: Value = match serde_json::from_slice(event) {
+            Ok(event) => event,
+            // JSON has no bound for numbers, but serde_json's values have.
+            Err(error) if error.to_string().starts_with("number out of range") => continue,
+            Err(error) => panic!("an accepted event is JSON: {error}"),
+        };
         if mode == 0 {
             let attributes = event.as_object().expect("an object");
             assert!(["specversion", "id", "source", "type"].iter().all(|name| attributes.contains_key(*name)));

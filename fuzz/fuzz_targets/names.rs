@@ -51,7 +51,7 @@ fn stream(text: &str) {
 
 fn table(text: &str) {
     round_trips::<TableName>(text);
-    let Ok(name) = TableName::parse(text, "lake") else { return };
+    let Ok(name) = TableName::parse(text, "lake").and_then(TableName::as_sent) else { return };
     let parts = name.namespace().iter().map(String::as_str).chain([name.catalog(), name.table()]);
     for part in parts {
         assert!(!part.is_empty() && !part.contains(['.', '/', '\\', '\n', '\r', '\0']), "{name:?}");
