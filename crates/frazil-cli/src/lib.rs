@@ -1,7 +1,7 @@
 //! The `frazil` binary: parse, then run one command. Everything else has its own file. A library only so that `fuzz/` can
 //! reach the configuration.
 //!
-//! A role's life is parse → build → bind → spawn → drain under a deadline; see [`lifecycle`].
+//! A role's life is parse → build → bind → spawn → drain under a deadline; see `lifecycle`.
 
 mod admin;
 mod args;
