@@ -100,8 +100,8 @@ impl Log {
         }
     }
 
-    /// Whether the log still holds what `witness` has seen. Asks the leader; a replicated log that seems to end too
-    /// early is asked again for ten seconds, and its leader has to show that it leads.
+    /// Whether the log still holds what `witness` has seen. Asks the leader; one that seems not to has to show that it
+    /// leads, and is asked again, if the log is replicated for ten seconds.
     ///
     /// # Errors
     /// `NotFound`, `Recreated`, `Unavailable`, `Refused`.
@@ -118,7 +118,7 @@ impl Log {
             }
             let rewinds = self.rewinds(shard, info.incarnation).await?;
             let standing = self.compare(shard, &info, &rewinds, witness).await?;
-            let momentary = info.replicas > 1 && (!doubted || begun.elapsed() < SETTLE);
+            let momentary = !doubted || (info.replicas > 1 && begun.elapsed() < SETTLE);
             match standing {
                 Standing::Rewound { .. } if momentary => {
                     doubted = true;
