@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+
+use crate::until;
+
+/// Longest time that a service of which parts fail may refuse requests.
+const OUTAGE: Duration = Duration::from_secs(60);
 
 /// The proxy's address and a token for it.
 #[derive(Debug, Clone)]
@@ -63,13 +68,39 @@ impl Api {
         receipt.to_owned()
     }
 
+    /// [`Api::commit`] through an outage: asked again, under one key, while the service says that it is unavailable.
+    pub async fn commit_through(&self, table: &str, key: &str, body: &str) -> Value {
+        let request = || self.events(table, body.to_owned()).header("idempotency-key", key);
+        let answer = through_outage("a request to be accepted", request).await;
+        let path = receipt_path(answer["receipt"].as_str().expect("a receipt"));
+        committed(through_outage("a receipt to be answered", || self.get(&path)).await)
+    }
+
     /// Waits until the receipt's rows are visible.
     pub async fn wait_committed(&self, receipt: &str) -> Value {
-        let path = format!("/v1/receipts/{receipt}?wait=committed&timeout=50s");
-        let answer = json(self.get(&path).send().await.expect("proxy answers"), 200).await;
-        assert_eq!(answer["state"], "committed", "{answer}");
-        answer
+        committed(json(self.get(&receipt_path(receipt)).send().await.expect("proxy answers"), 200).await)
     }
+}
+
+fn receipt_path(receipt: &str) -> String {
+    format!("/v1/receipts/{receipt}?wait=committed&timeout=50s")
+}
+
+fn committed(answer: Value) -> Value {
+    assert_eq!(answer["state"], "committed", "{answer}");
+    answer
+}
+
+/// The body of the first answer that is not `503`, which must be a success.
+async fn through_outage(what: &str, request: impl Fn() -> RequestBuilder) -> Value {
+    let attempt = async || {
+        let response = request().send().await.expect("proxy answers");
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return None;
+        }
+        Some(json(response, 200).await)
+    };
+    until(what, OUTAGE, attempt).await
 }
 
 /// The JSON body of an answer that must have `status`.

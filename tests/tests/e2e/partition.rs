@@ -203,7 +203,8 @@ async fn a_shard_goes_on_without_its_leader_and_loses_nothing() {
             since.elapsed()
         );
         // From the door to the table, with two nodes.
-        api.commit("e2e.partitioned_probe", &format!("{{\"id\":{turn}}}")).await;
+        let probe = format!("{{\"id\":{turn}}}");
+        api.commit_through("e2e.partitioned_probe", &format!("probe-{turn}"), &probe).await;
         assert!(nodes.ask(leader).await.is_none(), "the node was reachable all the time");
         nodes.network.heal(leader);
     }

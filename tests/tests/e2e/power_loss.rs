@@ -94,7 +94,8 @@ async fn send(machines: &Machines, from: u64, to: u64) {
 async fn lost_and_reported(machines: &mut Machines, total: u64) -> u64 {
     machines.start_writer();
     // Once this one is committed, all before it is, in a single shard.
-    machines.api.commit(TABLE, &format!("{{\"id\":{total},\"batch\":{},\"kind\":\"k\"}}", total / BATCH)).await;
+    let probe = format!("{{\"id\":{total},\"batch\":{},\"kind\":\"k\"}}", total / BATCH);
+    machines.api.commit_through(TABLE, &format!("probe-{total}"), &probe).await;
     let columns = ["id", "batch", "kind"];
     let Profile { rows, columns } = machines.lake.profile(Engine::PyIceberg, TABLE, &columns).await;
     let rows = rows.expect("the table exists") - 1;
