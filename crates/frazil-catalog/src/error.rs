@@ -151,12 +151,13 @@ impl From<FileError> for ApiError {
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::InvalidLocation { .. } => Self::BadRequest(error.to_string()),
+            // Clients choose locations; one that can never be written, such as one with a name too long for the file
+            // system, is theirs to change.
+            StorageError::InvalidLocation { .. } | StorageError::Refused { .. } => Self::BadRequest(error.to_string()),
             StorageError::Unavailable { .. } => Self::Unavailable(error.into()),
             StorageError::NotFound { .. }
             | StorageError::AlreadyExists { .. }
             | StorageError::PermissionDenied { .. }
-            | StorageError::Refused { .. }
             | StorageError::Configuration { .. } => Self::Internal(error.into()),
         }
     }

@@ -49,6 +49,19 @@ async fn one_failing_requirement_among_many_is_enough() {
 }
 
 #[tokio::test]
+async fn a_location_that_cannot_be_written_is_the_clients_mistake() {
+    let server = Server::with_table().await;
+    let before = server.api.get(EVENTS).await;
+    let folder = server.directory().join("x".repeat(256));
+    for location in [folder.to_str().expect("a plain path"), "nowhere://bucket/t"] {
+        let updates = json!([{ "action": "set-location", "location": location }]);
+        let message = expect_error(server.api.commit(json!([]), updates).await, 400, "BadRequestException");
+        assert!(message.contains(location), "{message}");
+    }
+    assert_eq!(server.api.get(EVENTS).await, before);
+}
+
+#[tokio::test]
 async fn a_commit_that_changes_nothing_writes_nothing() {
     let server = Server::with_table().await;
     let before = server.api.get(EVENTS).await;

@@ -50,6 +50,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Variables it has beside those of the harness.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Launch {
@@ -57,12 +59,13 @@ impl Launch {
     pub fn of(command: &Command) -> Self {
         let text = |word: &std::ffi::OsStr| word.to_str().expect("paths of a run are plain").to_owned();
         let command = command.as_std();
-        Self { program: command.get_program().into(), arguments: command.get_args().map(text).collect() }
+        let arguments = command.get_args().map(text).collect();
+        Self { program: command.get_program().into(), arguments, environment: Vec::new() }
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments);
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }

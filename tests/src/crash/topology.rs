@@ -19,6 +19,7 @@ use crate::lake::Lake;
 use crate::nats_cluster::{Node, Sync};
 use crate::until;
 
+use super::clock;
 use super::config::RoleConfig;
 use super::disk::Disk;
 use super::journal::Journal;
@@ -181,6 +182,11 @@ impl World {
         )
     }
 
+    /// Sets the clock of a role of the binary to the system's plus `offset_ms`, in milliseconds.
+    pub fn set_clock(&self, role: &str, offset_ms: i64) {
+        clock::set(&self.dir, role, offset_ms * 1_000_000);
+    }
+
     /// Remembers the times of commits, a JSON array, that the tables will not; returns how many there are.
     pub fn remember_commits(&self, times: &str) -> usize {
         let times: Vec<u64> = serde_json::from_str(times).unwrap_or_default();
@@ -231,9 +237,10 @@ fn writer_launch(dir: &Path, name: &str, ordinal: u32, replicas: u32) -> Launch 
     frazil(dir, name, &["writer", "--ordinal", &ordinal, "--replicas", &replicas])
 }
 
-/// A command of the binary with the configuration `name.toml`.
+/// A command of the binary with the configuration `name.toml` and a clock of its own.
 fn frazil(dir: &Path, name: &str, arguments: &[&str]) -> Launch {
     let config = dir.join(format!("{name}.toml")).display().to_string();
     let arguments = arguments.iter().map(|text| (*text).to_owned()).chain(["--config".to_owned(), config]);
-    Launch { program: crate::tools::frazil(), arguments: arguments.collect() }
+    let environment = clock::environment(dir, name);
+    Launch { program: crate::tools::frazil(), arguments: arguments.collect(), environment }
 }

@@ -294,6 +294,30 @@ impl Fault for RollProxies {
     async fn heal(&mut self, _world: &World) {}
 }
 
+/// A wall clock that jumps, and back when it is healed.
+pub(super) struct ClockJump {
+    pub(super) role: String,
+    /// Milliseconds; negative into the past.
+    pub(super) offset_ms: i64,
+}
+
+impl fmt::Display for ClockJump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "jump of the clock of {} by {} ms", self.role, self.offset_ms)
+    }
+}
+
+#[async_trait]
+impl Fault for ClockJump {
+    async fn inject(&mut self, world: &World) {
+        world.set_clock(&self.role, self.offset_ms);
+    }
+
+    async fn heal(&mut self, world: &World) {
+        world.set_clock(&self.role, 0);
+    }
+}
+
 /// A maintenance job of the table's owner. It fails if the catalog or the store does, or another commit comes first.
 pub(super) struct Expire {
     pub(super) table: String,

@@ -72,6 +72,8 @@ pub enum Kind {
     ScaleWriters,
     /// Proxies are drained and restarted one after the other.
     RollProxies,
+    /// The wall clock of a proxy, a writer or the catalog jumps, and back.
+    ClockJump,
     /// A maintenance job expires all snapshots of a table but the newest.
     ExpireSnapshots,
 }

@@ -8,7 +8,8 @@ use rand::seq::IndexedRandom;
 
 use super::Kind;
 use super::faults::{
-    DiskFull, Expire, Fault, Freeze, Http, HttpPart, Kill, Partition, PowerLoss, RollProxies, Twin, WireDown, Writers,
+    ClockJump, DiskFull, Expire, Fault, Freeze, Http, HttpPart, Kill, Partition, PowerLoss, RollProxies, Twin,
+    WireDown, Writers,
 };
 use crate::crash::topology::{World, tables};
 use crate::faults::{HttpFault, WireFault};
@@ -65,6 +66,7 @@ pub(super) async fn plan(kind: Kind, rng: &mut StdRng, world: &World) -> Option<
         Kind::RollWriters => writers(world, vec![world.replicas()]),
         Kind::ScaleWriters => writers(world, vec![4, 1]),
         Kind::RollProxies => (Box::new(RollProxies) as Box<dyn Fault>, proxies(world)),
+        Kind::ClockJump => clock_jump(rng, world)?,
         Kind::ExpireSnapshots => {
             let table = pick(rng, &tables())?;
             (Box::new(Expire { table: table.clone() }) as Box<dyn Fault>, vec![table])
@@ -142,6 +144,23 @@ fn power_loss(kind: Kind, rng: &mut StdRng, world: &World) -> Option<(Box<dyn Fa
     let takes = nodes.iter().map(|node| world.nats[*node].role.name.clone()).collect();
     let seed = rng.random_bool(0.5).then(|| rng.random());
     Some((Box::new(PowerLoss { nodes, seed }), takes))
+}
+
+/// A jump of up to a day. Only a proxy's goes far ahead: the times of commits never go back, so a writer or a catalog
+/// that once was a day ahead would leave the report without times of commits.
+fn clock_jump(rng: &mut StdRng, world: &World) -> Option<(Box<dyn Fault>, Vec<String>)> {
+    const LEAST_MS: f64 = 100.0;
+    const DAY_MS: f64 = 86_400_000.0;
+    let proxies = proxies(world);
+    let all: Vec<String> =
+        proxies.iter().cloned().chain(world.active_writers()).chain([world.catalog.name.clone()]).collect();
+    let role = pick(rng, &all)?;
+    let ahead = rng.random::<bool>();
+    let most = if ahead && !proxies.contains(&role) { 2_000.0 } else { DAY_MS };
+    // Small ones as often as large ones.
+    let length = (LEAST_MS * f64::powf(most / LEAST_MS, rng.random())) as i64;
+    let takes = vec![format!("clock of {role}")];
+    Some((Box::new(ClockJump { role, offset_ms: if ahead { length } else { -length } }), takes))
 }
 
 /// Restarts and scales take every writer, also those that do not run now.

@@ -15,6 +15,7 @@ use super::{
     Direct, Disk, Journal, Launch, MAX_WRITERS, NatsNode, Options, PROXIES, READY, Role, RoleConfig, STREAMS, WRITERS,
     Wires, World, frazil, writer_launch,
 };
+use crate::crash::clock;
 use crate::crash::ports::Ports;
 use crate::crash::role::RoleKind;
 use crate::crash::wires::between;
@@ -23,6 +24,7 @@ pub(super) async fn build(options: &Options) -> World {
     let temporary = options.dir.is_none().then(|| tempfile::tempdir().expect("temporary folder"));
     let dir = options.dir.clone().or_else(|| Some(temporary.as_ref()?.path().to_owned())).expect("one of the two");
     std::fs::create_dir_all(&dir).expect("the run's folder can be made");
+    clock::build(&dir).await;
     let (mut ports, mut wires) = (Ports::default(), Wires::default());
     let store_plan = seaweed::Plan::new(&dir);
     let store = Role::new("store", RoleKind::Store, Launch::of(&store_plan.command()), &dir);
