@@ -5,7 +5,6 @@
 //! the tables against the ledger of the load. Whatever is not as acknowledged is a violation.
 
 pub mod checker;
-mod clock;
 mod config;
 mod disk;
 mod journal;

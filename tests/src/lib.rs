@@ -4,6 +4,7 @@
 //! Nothing here imports a Frazil crate except for a server it starts from one; the tests see what users see.
 
 pub mod client;
+pub mod clock;
 pub mod cluster;
 pub mod crash;
 pub mod faults;

@@ -14,6 +14,11 @@ pub const ACCESS_KEY: &str = "testkey";
 /// Secret key of the test's S3 server.
 pub const SECRET_KEY: &str = "testsecret";
 
+/// Access key and secret of one who may write, read and list, and make no buckets.
+pub const WRITER: [&str; 2] = ["writerkey", "writersecret"];
+/// Access key and secret of one who may read and list, and nothing else.
+pub const READER: [&str; 2] = ["readerkey", "readersecret"];
+
 /// A running SeaweedFS with the bucket `lake`.
 #[derive(Debug)]
 pub struct Seaweed {
@@ -49,12 +54,15 @@ impl Plan {
     pub fn new(dir: &Path) -> Self {
         let (data, identities) = (dir.join("seaweed"), dir.join("s3.json"));
         std::fs::create_dir_all(&data).expect("temporary folder");
-        let identity = serde_json::json!({"identities": [{
-            "name": "admin",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }]});
-        std::fs::write(&identities, identity.to_string()).expect("temporary file");
+        let identity = |name: &str, [key, secret]: [&str; 2], actions: &[&str]| {
+            let credentials = [serde_json::json!({"accessKey": key, "secretKey": secret})];
+            serde_json::json!({"name": name, "credentials": credentials, "actions": actions})
+        };
+        let admin = identity("admin", [ACCESS_KEY, SECRET_KEY], &["Admin", "Read", "Write", "List", "Tagging"]);
+        let (writer, reader) =
+            (identity("writer", WRITER, &["Read", "Write", "List"]), identity("reader", READER, &["Read", "List"]));
+        std::fs::write(&identities, serde_json::json!({"identities": [admin, writer, reader]}).to_string())
+            .expect("temporary file");
         let [s3, master, volume, filer, admin] = free_ports();
         Self { data, identities, s3, master, volume, filer, admin }
     }

@@ -20,6 +20,7 @@ mod e2e {
     mod s3;
     mod security;
     mod statuses;
+    mod storage;
     mod table_life;
     mod tables;
     mod tls;

@@ -49,6 +49,7 @@ pub(crate) fn parse(
         false => environment::apply(text, overrides)?,
     };
     secret::read_files(&mut config)?;
+    config.lay_storage_under();
     check::check(&config)?;
     Ok(config)
 }

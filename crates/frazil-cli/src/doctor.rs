@@ -1,14 +1,16 @@
-//! `frazil doctor`: is the installation sound, and has the log ever lost anything? Read only.
+//! `frazil doctor`: is the installation sound, and has the log ever lost anything? Read only, but for the probes of
+//! `frazil doctor storage`.
 //!
 //! Every check yields [`Finding`]s; a finding that somebody must act on makes the exit code 1.
 
 mod monitor;
 mod shards;
+mod storage;
 mod tables;
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use frazil_core::StreamName;
 use frazil_log::Log;
 use serde::Serialize;
@@ -27,9 +29,14 @@ Examples:
   frazil doctor
   frazil doctor --config frazil.toml --nats-monitor http://nats-0:8222 --json
 
+  frazil doctor storage --config frazil.toml
+
 Losses and rewinds of the log stay on record; those younger than --since are errors, older ones are notes.
 Exit codes: 0 nothing to act on, 1 something to act on.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DoctorArgs {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Look only at this stream
     #[arg(long, value_name = "NAME")]
     stream: Option<StreamName>,
@@ -44,6 +51,13 @@ pub(crate) struct DoctorArgs {
     json: bool,
     #[command(flatten)]
     reach: ReachArgs,
+}
+
+/// A check that is made only when it is asked for.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Writes, reads, lists and deletes a probe where tables are kept, and says what is missing
+    Storage(storage::StorageArgs),
 }
 
 /// How serious a finding is.
@@ -106,7 +120,10 @@ impl Report {
 }
 
 /// Runs every check; one that cannot be made is a finding, not a failure.
-pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(mut args: DoctorArgs) -> Result<ExitCode, Failure> {
+    if let Some(Part::Storage(args)) = args.part.take() {
+        return storage::run(args).await;
+    }
     let config = args.reach.resolve()?;
     let mut report = Report::default();
     match reach::log(&config).await {

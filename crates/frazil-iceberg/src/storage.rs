@@ -10,6 +10,7 @@ mod file_io;
 mod local;
 mod location;
 mod object;
+mod probe;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,6 +23,7 @@ use object_store::memory::InMemory;
 
 pub use error::StorageError;
 use location::Location;
+pub use probe::{ProbeCause, ProbeFailure, ProbeStep};
 
 use crate::tls::Roots;
 

@@ -19,12 +19,12 @@ use crate::lake::Lake;
 use crate::nats_cluster::{Node, Sync};
 use crate::until;
 
-use super::clock;
 use super::config::RoleConfig;
 use super::disk::Disk;
 use super::journal::Journal;
 use super::role::{Launch, Role};
 use super::wires::Wires;
+use crate::clock;
 
 /// Most writers that a run scales to; each has its own configuration and wires from the start.
 pub const MAX_WRITERS: u32 = 4;

@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         wrong.push(format!("telemetry.level: {reason}"));
     }
     nats(&config.nats, &mut wrong);
+    wrong.extend(config.object_storage.complaints());
     for (name, section) in &config.catalogs {
         catalog(name, section, &mut wrong);
     }

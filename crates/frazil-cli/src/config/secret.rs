@@ -96,6 +96,9 @@ pub(super) fn read_files(config: &mut Config) -> Result<(), ConfigError> {
     fill("nats.password", &mut nats.password, nats.password_file.as_deref())?;
     let limits = &mut config.proxy.rate_limits;
     fill("proxy.rate_limits.redis", &mut limits.redis, limits.redis_file.as_deref())?;
+    let store = &mut config.object_storage;
+    fill("object_storage.access_key_id", &mut store.access_key_id, store.access_key_id_file.as_deref())?;
+    fill("object_storage.secret_access_key", &mut store.secret_access_key, store.secret_access_key_file.as_deref())?;
     for (name, catalog) in &mut config.catalogs {
         let key = |field: &str| format!("catalogs.{name}.{field}");
         let auth = &mut catalog.auth;

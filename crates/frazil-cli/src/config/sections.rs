@@ -5,6 +5,7 @@
 
 mod catalogs;
 mod nats;
+mod object_storage;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use catalogs::{AuthKind, AuthSection, CatalogSection};
 pub(crate) use nats::NatsSection;
+pub(crate) use object_storage::ObjectStorageSection;
 
 use super::rate_limits::RateLimitsSection;
 use super::secret::{Properties, Secret};
@@ -36,12 +38,21 @@ pub(crate) struct Config {
     pub(crate) writer: WriterSection,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) catalog: Option<EmbeddedSection>,
+    pub(crate) object_storage: ObjectStorageSection,
     pub(crate) catalogs: BTreeMap<String, CatalogSection>,
 }
 
 impl Config {
     pub(super) fn try_from_table(table: toml::Table) -> Result<Self, toml::de::Error> {
         Self::deserialize(toml::Value::Table(table))
+    }
+
+    /// Lays `[object_storage]` under the properties of every catalog.
+    pub(super) fn lay_storage_under(&mut self) {
+        let catalogs = self.catalogs.values_mut().map(|catalog| &mut catalog.properties);
+        for properties in catalogs.chain(self.catalog.as_mut().map(|catalog| &mut catalog.properties)) {
+            self.object_storage.lay_under(properties);
+        }
     }
 
     /// The catalog that two-part names mean: the named one, or the only one.

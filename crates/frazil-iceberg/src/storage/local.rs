@@ -44,6 +44,11 @@ pub(super) async fn delete(path: PathBuf) -> Result<()> {
     blocking(path, |path| fs::remove_file(path)).await
 }
 
+/// Removes an empty directory.
+pub(super) async fn remove_directory(path: PathBuf) -> Result<()> {
+    blocking(path, |path| fs::remove_dir(path)).await
+}
+
 pub(super) async fn size(path: PathBuf) -> Result<u64> {
     blocking(path, |path| {
         let metadata = fs::metadata(path)?;

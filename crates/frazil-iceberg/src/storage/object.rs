@@ -16,7 +16,7 @@ use super::{ObjectEntry, Result, StorageError};
 use crate::tls::Roots;
 
 /// Objects above this go up in parts of this size (S3 wants at least 5 MiB, and all but the last of one size).
-const PART_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one object that are in flight together.
 const PARTS_IN_FLIGHT: usize = 4;
 /// One request, body included: 8 MiB in 60 s is 1.1 Mbit/s.

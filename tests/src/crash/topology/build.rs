@@ -15,7 +15,7 @@ use super::{
     Direct, Disk, Journal, Launch, MAX_WRITERS, NatsNode, Options, PROXIES, READY, Role, RoleConfig, STREAMS, WRITERS,
     Wires, World, frazil, writer_launch,
 };
-use crate::crash::clock;
+use crate::clock;
 use crate::crash::ports::Ports;
 use crate::crash::role::RoleKind;
 use crate::crash::wires::between;

@@ -1,4 +1,4 @@
-//! The wall clocks of Frazil's roles, each of which can jump. `tests/clock/clock.c`, preloaded, adds to what the
+//! Wall clocks of processes of the `frazil` binary, each of which can jump. `tests/clock/clock.c`, preloaded, adds to what the
 //! system's clock says; nats-server and SeaweedFS are static programs and keep the system's.
 
 use std::fs::OpenOptions;
@@ -13,7 +13,7 @@ use crate::tools;
 ///
 /// # Panics
 /// If there is no C compiler, which building Frazil needs too.
-pub(super) async fn build(dir: &Path) {
+pub async fn build(dir: &Path) {
     let source = tools::root().join("tests/clock/clock.c");
     let mut command = Command::new("cc");
     command.args(["-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(library(dir)).arg(source);
@@ -22,7 +22,7 @@ pub(super) async fn build(dir: &Path) {
 }
 
 /// What makes the process `name` run by its own clock, which is not set back when the process is started again.
-pub(super) fn environment(dir: &Path, name: &str) -> Vec<(String, String)> {
+pub fn environment(dir: &Path, name: &str) -> Vec<(String, String)> {
     let clock = clock(dir, name);
     if !clock.exists() {
         set(dir, name, 0);
@@ -32,7 +32,7 @@ pub(super) fn environment(dir: &Path, name: &str) -> Vec<(String, String)> {
 }
 
 /// Sets the clock of the process `name` to the system's plus `offset` nanoseconds.
-pub(super) fn set(dir: &Path, name: &str, offset: i64) {
+pub fn set(dir: &Path, name: &str, offset: i64) {
     // Not truncated: it is mapped by the process.
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(clock(dir, name));
     file.and_then(|mut file| file.write_all(&offset.to_ne_bytes())).expect("the folder of the run is writable");
