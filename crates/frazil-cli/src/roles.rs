@@ -311,7 +311,7 @@ pub(crate) async fn open_catalog(section: &EmbeddedSection) -> Result<Catalog, F
         name: section.name.clone(),
         token: section.token.as_ref().map(|token| token.reveal().to_owned()),
         storage_roots: reach::roots(section.tls_ca.as_deref()).context("catalog.tls_ca").map_err(Failure::config)?,
-        reports: None,
+        reports: section.iceberg_metrics.settings(),
     };
     let opened = tokio::task::spawn_blocking(|| Catalog::open(settings)).await.context("opening the catalog")?;
     opened.map_err(Failure::config)

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use catalogs::{AuthKind, AuthSection, CatalogSection};
 pub(crate) use nats::NatsSection;
 
+use super::iceberg_metrics::{ForwardingSection, IcebergMetricsSection};
 use super::rate_limits::RateLimitsSection;
 use super::secret::{Properties, Secret};
 use crate::telemetry::{DEFAULT_LEVEL, LogFormat};
@@ -121,6 +122,7 @@ pub(crate) struct ProxySection {
     /// Longest drain at the end.
     pub(crate) drain_timeout: Span,
     pub(crate) rate_limits: RateLimitsSection,
+    pub(crate) iceberg_metrics: IcebergMetricsSection,
 }
 
 impl Default for ProxySection {
@@ -159,6 +161,7 @@ impl Default for ProxySection {
             stream_idle_timeout: Span(of.stream_idle_timeout),
             drain_timeout: Span(of.drain_deadline),
             rate_limits: RateLimitsSection::default(),
+            iceberg_metrics: IcebergMetricsSection::default(),
         }
     }
 }
@@ -204,6 +207,7 @@ impl ProxySection {
             stream_idle_timeout: self.stream_idle_timeout.0,
             drain_deadline: self.drain_timeout.0,
             shared_limits: self.rate_limits.settings(),
+            iceberg_metrics: self.iceberg_metrics.settings(),
         }
     }
 }
@@ -309,6 +313,7 @@ pub(crate) struct EmbeddedSection {
     pub(crate) properties: Properties,
     pub(crate) property_files: BTreeMap<String, PathBuf>,
     pub(crate) drain_timeout: Span,
+    pub(crate) iceberg_metrics: ForwardingSection,
 }
 
 impl Default for EmbeddedSection {
@@ -325,6 +330,7 @@ impl Default for EmbeddedSection {
             properties: Properties::default(),
             property_files: BTreeMap::new(),
             drain_timeout: Span::secs(10),
+            iceberg_metrics: ForwardingSection::default(),
         }
     }
 }
