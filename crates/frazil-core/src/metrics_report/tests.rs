@@ -290,7 +290,7 @@ fn bodies_that_are_no_report() {
     for twice in [r#"{"metrics":{},"metrics":{}}"#, r#"{"a":1,"\u0061":2}"#] {
         assert!(refusal(twice.as_bytes()).to_string().contains("is given twice"), "{twice}");
     }
-    for (body, at) in [(&b""[..], (1, 0)), (b"{\"a\":\n  1", (2, 3)), (b"{} {}", (1, 4)), (b"{\"a\":\"\xff\"}", (1, 8))]
+    for (body, at) in [(&b""[..], (1, 0)), (b"{\"a\":\n  1", (2, 3)), (b"{} {}", (1, 4)), (b"{\"a\":\"\xff\"}", (1, 7))]
     {
         let ReportError::Json { line, column, .. } = refusal(body) else { panic!("{body:?}") };
         assert_eq!((line, column), at, "{body:?}");
