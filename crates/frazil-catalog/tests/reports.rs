@@ -15,7 +15,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +47,7 @@ impl Got {
 
 struct Proxy {
     url: String,
-    got: UnboundedReceiver<Got>,
+    got: Receiver<Got>,
     _server: JoinSet<io::Result<()>>,
 }
 
@@ -58,7 +58,7 @@ impl Proxy {
 
     fn on(listener: TcpListener) -> Self {
         let url = format!("http://{}/behind/a/path/", listener.local_addr().expect("bound"));
-        let (sender, got) = unbounded_channel();
+        let (sender, got) = channel(100);
         let mut server = JoinSet::new();
         let app = Router::new().fallback(take).with_state(sender);
         server.spawn(async move { axum::serve(listener, app).await });
@@ -70,12 +70,12 @@ impl Proxy {
     }
 }
 
-async fn take(State(sender): State<UnboundedSender<Got>>, request: Request) -> Response {
+async fn take(State(sender): State<Sender<Got>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("a body");
     let (path, answer) = (head.uri.path().to_owned(), answer(&body));
     let stall = body == "stall";
-    sender.send(Got { path, headers: head.headers, body }).expect("the test listens");
+    sender.send(Got { path, headers: head.headers, body }).await.expect("the test listens");
     if stall {
         return pending().await;
     }
@@ -83,7 +83,7 @@ async fn take(State(sender): State<UnboundedSender<Got>>, request: Request) -> R
 }
 
 /// A catalog that forwards.
-struct Sender {
+struct Forwarding {
     base: String,
     client: reqwest::Client,
     registry: Registry,
@@ -92,7 +92,7 @@ struct Sender {
     _directory: TempDir,
 }
 
-impl Sender {
+impl Forwarding {
     async fn to(forwarding: Option<ReportForwarding>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = CatalogConfig { reports: forwarding, ..config(directory.path()) };
@@ -144,7 +144,7 @@ fn forwarding(url: &str, queue: usize) -> Option<ReportForwarding> {
 #[tokio::test]
 async fn reports_are_forwarded_in_order_as_they_came() {
     let mut proxy = Proxy::start().await;
-    let sender = Sender::to(forwarding(&proxy.url, 10)).await;
+    let sender = Forwarding::to(forwarding(&proxy.url, 10)).await;
     let mut keys = Vec::new();
     for body in ["one", "{\"two\":2}", "refuse", "four"] {
         sender.report("t%20t", body).await;
@@ -166,7 +166,7 @@ async fn reports_are_forwarded_in_order_as_they_came() {
 async fn a_proxy_that_is_away_is_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let sender = Sender::to(forwarding(&url, 10)).await;
+    let sender = Forwarding::to(forwarding(&url, 10)).await;
     // Connections are made and nobody answers, then they break.
     sender.report("t", "early").await;
     let (first, _) = listener.accept().await.expect("the catalog connects");
@@ -183,7 +183,7 @@ async fn a_proxy_that_is_away_is_waited_for() {
 #[tokio::test]
 async fn a_full_queue_drops_and_counts_and_answers_all_the_same() {
     let mut proxy = Proxy::start().await;
-    let sender = Sender::to(forwarding(&proxy.url, 2)).await;
+    let sender = Forwarding::to(forwarding(&proxy.url, 2)).await;
     sender.report("t", "stall").await;
     assert_eq!(proxy.next().await.body, "stall");
     for _ in 0..5 {
@@ -192,7 +192,7 @@ async fn a_full_queue_drops_and_counts_and_answers_all_the_same() {
     assert_eq!(sender.count("dropped"), 3, "two wait");
     // More bytes than may wait, though there is a place.
     let mut proxy = Proxy::start().await;
-    let sender = Sender::to(forwarding(&proxy.url, 1000)).await;
+    let sender = Forwarding::to(forwarding(&proxy.url, 1000)).await;
     sender.report("t", &"x".repeat((16 << 20) + 1)).await;
     assert_eq!(sender.count("dropped"), 1);
     sender.report("t", "small").await;
@@ -203,7 +203,7 @@ async fn a_full_queue_drops_and_counts_and_answers_all_the_same() {
 async fn what_is_left_at_the_end_is_tried_once_more_and_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let mut sender = Sender::to(forwarding(&url, 10)).await;
+    let mut sender = Forwarding::to(forwarding(&url, 10)).await;
     for _ in 0..3 {
         sender.report("t", "x").await;
     }
@@ -214,7 +214,7 @@ async fn what_is_left_at_the_end_is_tried_once_more_and_counted() {
     assert_eq!((sender.count("dropped"), sender.count("forwarded")), (3, 0));
 
     let mut proxy = Proxy::start().await;
-    let mut sender = Sender::to(forwarding(&proxy.url, 10)).await;
+    let mut sender = Forwarding::to(forwarding(&proxy.url, 10)).await;
     for body in ["1", "2", "3"] {
         sender.report("t", body).await;
     }
@@ -227,7 +227,7 @@ async fn what_is_left_at_the_end_is_tried_once_more_and_counted() {
 
 #[tokio::test]
 async fn without_a_proxy_reports_are_taken_and_counted() {
-    let sender = Sender::to(None).await;
+    let sender = Forwarding::to(None).await;
     sender.report("t", "anything").await;
     assert_eq!(sender.count("ignored"), 1);
 }
