@@ -10,6 +10,7 @@ mod e2e {
     mod faults;
     mod fronts;
     mod hostile;
+    mod iceberg_metrics;
     mod messy;
     mod overload;
     mod partition;

@@ -22,6 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         name: "frazil".to_owned(),
         token: None,
         storage_roots: Roots::default(),
+        reports: None,
     })?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port.parse()?)).await?;
     println!("http://{}", listener.local_addr()?);

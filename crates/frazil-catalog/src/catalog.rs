@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use frazil_iceberg::{ObjectStorage, StorageError};
+use prometheus_client::registry::Registry;
 
 use crate::cache::Cache;
 use crate::config::{CatalogConfig, OpenError};
@@ -11,6 +12,7 @@ use crate::error::ApiError;
 use crate::http;
 use crate::metadata_file::{self, Loaded};
 use crate::names::TableKey;
+use crate::reports::Reports;
 use crate::store::{Store, StoreError};
 
 /// Fragments of storage property names that mark a secret.
@@ -30,6 +32,7 @@ struct Inner {
     store: Arc<Store>,
     storage: ObjectStorage,
     cache: Cache,
+    reports: Reports,
 }
 
 impl fmt::Debug for Catalog {
@@ -48,6 +51,7 @@ impl Catalog {
         if config.token.as_ref().is_some_and(String::is_empty) {
             return Err(OpenError::EmptyToken);
         }
+        let reports = Reports::new(config.reports.as_ref(), &config.name)?;
         let store = Arc::new(Store::open(&config.database)?);
         let storage = ObjectStorage::trusting(
             config.storage_roots.clone(),
@@ -57,7 +61,7 @@ impl Catalog {
         let mut client_config: Vec<_> =
             config.storage_properties.clone().into_iter().filter(|(key, _)| !secret(key)).collect();
         client_config.sort();
-        let inner = Inner { config, client_config, store, storage, cache: Cache::default() };
+        let inner = Inner { config, client_config, store, storage, cache: Cache::default(), reports };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -70,6 +74,15 @@ impl Catalog {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.config.name
+    }
+
+    /// Registers the catalog's metrics as `frazil_catalog_…`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.reports().metrics().register(registry);
+    }
+
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.inner.reports
     }
 
     pub(crate) fn warehouse(&self) -> &str {

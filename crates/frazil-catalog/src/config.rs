@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use frazil_iceberg::Roots;
 
+use crate::reports::ReportForwarding;
 use crate::store::StoreError;
 
 /// Settings of the embedded catalog.
@@ -24,6 +25,8 @@ pub struct CatalogConfig {
     pub token: Option<String>,
     /// Roots that are trusted beside the system's when the warehouse is reached by https.
     pub storage_roots: Roots,
+    /// Where metrics reports of clients go; `None`: nowhere.
+    pub reports: Option<ReportForwarding>,
 }
 
 impl fmt::Debug for CatalogConfig {
@@ -33,6 +36,7 @@ impl fmt::Debug for CatalogConfig {
             .field("database", &self.database)
             .field("warehouse", &self.warehouse)
             .field("name", &self.name)
+            .field("reports", &self.reports)
             .finish_non_exhaustive()
     }
 }
@@ -49,6 +53,12 @@ pub enum OpenError {
     /// An empty bearer token would let everybody in.
     #[error("the access token must not be empty")]
     EmptyToken,
+    /// Metrics reports cannot be forwarded as configured.
+    #[error("the proxy for metrics reports cannot be used: {reason}")]
+    Forwarding {
+        /// What is wrong.
+        reason: String,
+    },
     /// The file is an SQLite database, but not a catalog.
     #[error("{} is not a Frazil catalog", .database.display())]
     ForeignDatabase {

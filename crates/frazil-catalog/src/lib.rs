@@ -34,6 +34,11 @@
 //! Dropping a table removes its name; `purgeRequested=true` is refused, because no catalog call should be able to
 //! delete data for good.
 //!
+//! # Metrics reports
+//!
+//! What clients report about scans and commits is answered at once and forwarded to a Frazil proxy, if there is one, from
+//! a bounded queue (`reports`). What was forwarded, refused or dropped is counted.
+//!
 //! # What is absent on purpose
 //!
 //! Views, scan planning, OAuth2, credential vending (secrets among the storage properties are never handed out), and
@@ -49,10 +54,12 @@ mod http;
 mod locations;
 mod metadata_file;
 mod names;
+mod reports;
 mod serve;
 mod store;
 mod tables;
 
 pub use catalog::Catalog;
 pub use config::{CatalogConfig, OpenError};
+pub use reports::{REPORT_QUEUE, ReportForwarding};
 pub use serve::serve;

@@ -6,6 +6,7 @@ mod evolution;
 mod namespaces;
 mod protocol;
 mod races;
+mod reports;
 mod security;
 mod server;
 mod tables;

@@ -31,6 +31,7 @@ pub(crate) fn config(directory: &Path) -> CatalogConfig {
         name: "frazil".to_owned(),
         token: None,
         storage_roots: Roots::default(),
+        reports: None,
     }
 }
 

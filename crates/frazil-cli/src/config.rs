@@ -9,6 +9,7 @@
 mod check;
 mod environment;
 mod error;
+mod iceberg_metrics;
 mod rate_limits;
 mod secret;
 mod sections;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) use error::ConfigError;
+pub(crate) use iceberg_metrics::ForwardingSection;
 pub(crate) use secret::{Properties, Secret, mask_address};
 pub(crate) use sections::{
     AuthKind, AuthSection, CatalogSection, Config, EmbeddedSection, NatsSection, ProxySection, WriterSection,

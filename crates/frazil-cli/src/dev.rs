@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use frazil_core::rate::RateLimits;
 use frazil_core::stream::{OnMissingTable, StreamDefinition};
-use frazil_core::token::{Pattern, TokenRecord};
+use frazil_core::token::{Pattern, Token, TokenRecord};
 use frazil_log::Log;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -30,7 +30,9 @@ pub(crate) use args::DevArgs;
 pub(crate) use data_dir::{DevState, read_token};
 
 use crate::admin::Admin;
-use crate::config::{Config, EmbeddedSection, NatsSection, Properties, ProxySection, Secret, WriterSection};
+use crate::config::{
+    Config, EmbeddedSection, ForwardingSection, NatsSection, Properties, ProxySection, Secret, WriterSection,
+};
 use crate::exit::Failure;
 use crate::lifecycle::{self, Stage, Stop};
 use crate::roles::{self, Parts};
@@ -126,10 +128,13 @@ async fn start(
     stages.push(Stage::start("log", NATS_DRAIN, |cancel| nats.supervise(cancel)));
 
     let warehouse = args.warehouse.clone().map_or_else(|| data.warehouse(), Ok)?;
+    let (mut registry, token) = (Registry::default(), dev_token(data)?);
+    let proxy_url = url(roles::local(&sockets.proxy)?);
     let catalog_uri = match sockets.catalog {
         Some(listener) => {
             let uri = url(roles::local(&listener)?);
-            stages.push(embedded_catalog(args, data, &warehouse, listener).await?);
+            let section = embedded(args, data, &warehouse, forwarding(&proxy_url, &token));
+            stages.push(embedded_catalog(section, listener, &mut registry).await?);
             uri
         }
         // No listener was bound exactly because there is an outside catalog.
@@ -140,16 +145,14 @@ async fn start(
     let log = reach::connect_log(&config.nats, "frazil-dev").await?;
     log.ensure_bucket(1).await.context("cannot make the control bucket")?;
     ensure_stream(&log, &args.policy, &config, args.shards).await?;
-    let token = ensure_token(&log, data).await?;
+    ensure_token(&log, &token).await?;
 
     let mut parts = Parts::on(log, &config).await?;
-    let mut registry = Registry::default();
     let writer = parts.writer(&config, 0, 1, &mut registry)?;
     let proxy = parts.proxy(&config, &mut registry)?;
     let registry = Arc::new(registry);
     let ready = roles::writer_readiness(&writer);
     let admin = sockets.admin.map(|listener| Admin::start(listener, registry.clone(), ready)).transpose()?;
-    let proxy_url = url(roles::local(&sockets.proxy)?);
     stages.push(parts.connection_stage());
     stages.push(parts.directory_stage());
     stages.push(roles::writer_stage(writer, &config));
@@ -165,24 +168,37 @@ async fn start(
     };
     let data_dir = data.shown();
     let (embedded, properties) = (args.outside.catalog_uri.is_none(), section.properties.0.clone());
+    let token = token.reveal();
     Ok(Running { state, token, embedded, warehouse, properties, data_dir, _admin: admin })
 }
 
+/// Opens and serves the embedded catalog.
 async fn embedded_catalog(
-    args: &DevArgs,
-    data: &DataDir,
-    warehouse: &str,
+    section: EmbeddedSection,
     listener: TcpListener,
+    registry: &mut Registry,
 ) -> Result<Stage, Failure> {
-    let section = EmbeddedSection {
+    let catalog = roles::open_catalog(&section).await?;
+    catalog.register_metrics(registry);
+    Ok(roles::catalog_stage(catalog, listener, section.drain_timeout.0))
+}
+
+/// Where the embedded catalog sends the metrics reports of its clients.
+fn forwarding(proxy: &str, token: &Token) -> ForwardingSection {
+    let token = Some(Secret::new(token.reveal()));
+    ForwardingSection { url: Some(proxy.to_owned()), token, ..ForwardingSection::default() }
+}
+
+/// The embedded catalog's configuration, as a cluster would have it in its file.
+fn embedded(args: &DevArgs, data: &DataDir, warehouse: &str, reports: ForwardingSection) -> EmbeddedSection {
+    EmbeddedSection {
         database: data.catalog_database(),
         warehouse: warehouse.to_owned(),
         name: CATALOG.to_owned(),
         properties: Properties(args.storage_properties()),
+        iceberg_metrics: reports,
         ..EmbeddedSection::default()
-    };
-    let catalog = roles::open_catalog(&section).await?;
-    Ok(roles::catalog_stage(catalog, listener, section.drain_timeout.0))
+    }
 }
 
 /// The configuration that a cluster would have in its file.
@@ -226,10 +242,14 @@ async fn ensure_stream(log: &Log, policy: &PolicyArgs, config: &Config, shards: 
     Ok(stream::make(log, &definition).await?)
 }
 
-/// The kept token, and its record in the bucket, also if the bucket is new.
-async fn ensure_token(log: &Log, data: &DataDir) -> anyhow::Result<String> {
+/// The token of this data directory: the kept one, or a new one.
+fn dev_token(data: &DataDir) -> anyhow::Result<Token> {
+    data.token(|| token::mint("dev", &[], &[], reach::now_micros(), None).0)
+}
+
+/// The token's record in the bucket, also if the bucket is new.
+async fn ensure_token(log: &Log, kept: &Token) -> anyhow::Result<()> {
     let now = reach::now_micros();
-    let kept = data.token(|| token::mint("dev", &[], &[], now, None).0)?;
     let known = log.control().list_tokens().await.context("cannot read the control bucket")?;
     if known.iter().all(|record| record.id != kept.id()) {
         let all = || vec![Pattern("*".to_owned())];
@@ -245,7 +265,7 @@ async fn ensure_token(log: &Log, data: &DataDir) -> anyhow::Result<String> {
         };
         log.control().put_token(&record).await.context("cannot store the token")?;
     }
-    Ok(kept.reveal())
+    Ok(())
 }
 
 impl Running {

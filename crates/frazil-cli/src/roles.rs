@@ -128,8 +128,10 @@ pub(crate) fn catalog(args: CatalogArgs) -> Result<ExitCode, Failure> {
     let section = config.catalog.context("the configuration has no section [catalog]").map_err(Failure::config)?;
     lifecycle::serve(|stop: Stop| async move {
         let catalog = open_catalog(&section).await?;
+        let mut registry = Registry::default();
+        catalog.register_metrics(&mut registry);
         let listener = bind("catalog.listen", section.listen).await?;
-        let admin = admin("catalog.admin_listen", section.admin_listen, Registry::default(), Arc::new(|| Ok(())))?;
+        let admin = admin("catalog.admin_listen", section.admin_listen, registry, Arc::new(|| Ok(())))?;
         info!(listen = %local(&listener)?, admin = %admin.address(), "catalog");
         let stages = vec![catalog_stage(catalog, listener, section.drain_timeout.0)];
         Ok(run_stages(stages, &stop, std::future::ready(Ok(()))).await?)
@@ -309,6 +311,7 @@ pub(crate) async fn open_catalog(section: &EmbeddedSection) -> Result<Catalog, F
         name: section.name.clone(),
         token: section.token.as_ref().map(|token| token.reveal().to_owned()),
         storage_roots: reach::roots(section.tls_ca.as_deref()).context("catalog.tls_ca").map_err(Failure::config)?,
+        reports: section.iceberg_metrics.settings(),
     };
     let opened = tokio::task::spawn_blocking(|| Catalog::open(settings)).await.context("opening the catalog")?;
     opened.map_err(Failure::config)

@@ -13,6 +13,7 @@
 //! 4. [`rewind`]: positions that never go back; [`checkpoint`]: how much of a shard a table contains; [`receipt`]: what a client is told; [`replay`]: which dead
 //!    letters became rows after all.
 //!
+//! [`metrics_report`] makes events of what Iceberg clients report about scans and commits.
 //! [`limits`] names every bound that is not a setting; [`rate`] says how much senders may send.
 
 pub mod checkpoint;
@@ -23,6 +24,7 @@ pub mod idempotency;
 pub mod infer;
 pub mod limits;
 pub mod mapping;
+pub mod metrics_report;
 pub mod name;
 pub mod policy;
 pub mod rate;

@@ -1,5 +1,7 @@
 //! The settings of the proxy, with their defaults and their bounds. Reads no file and no environment.
 
+mod iceberg_metrics;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use frazil_core::limits::BODY_MAX_BYTES;
 use tokio::sync::Semaphore;
 
 use crate::rate::SharedLimits;
+pub use iceberg_metrics::IcebergMetrics;
 
 /// Every limit and timeout of the proxy. What happens at each limit is said in the field's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct ProxyConfig {
     /// Origins (`https://app.example.com`) whose pages may send events and ask for receipts, or `*` alone for all. None:
     /// browsers let no page of another origin do so.
     pub cors_allowed_origins: Vec<String>,
+    /// Where metrics reports of Iceberg clients go; `None`: there is no such endpoint.
+    pub iceberg_metrics: Option<IcebergMetrics>,
     /// How long a drain may take in all. Longer: what is left is cut off, and clients retry.
     pub drain_deadline: Duration,
 }
@@ -135,6 +140,7 @@ impl Default for ProxyConfig {
             stream_window: 64,
             stream_idle_timeout: Duration::from_secs(600),
             cors_allowed_origins: Vec::new(),
+            iceberg_metrics: Some(IcebergMetrics::default()),
             drain_deadline: Duration::from_secs(30),
         }
     }
@@ -191,6 +197,7 @@ impl ProxyConfig {
         if let Some(Err((setting, message))) = self.shared_limits.as_ref().map(SharedLimits::validate) {
             return fail(setting, message);
         }
+        self.iceberg_metrics.as_ref().map_or(Ok(()), IcebergMetrics::validate)?;
         let durations = [
             ("body_timeout", self.body_timeout),
             ("header_timeout", self.header_timeout),
@@ -261,6 +268,11 @@ mod tests {
         assert_eq!(setting(|c| c.publish_deadline = Duration::from_secs(121)), "publish_deadline");
         assert_eq!(setting(|c| c.publish_timeout = Duration::from_secs(11)), "publish_timeout");
         assert_eq!(setting(|c| c.poll_interval = Duration::ZERO), "poll_interval");
+        for namespace in ["", "a..b", "a/b", "a\\b"] {
+            let reports = IcebergMetrics { namespace: namespace.to_owned(), ..IcebergMetrics::default() };
+            let config = ProxyConfig { iceberg_metrics: Some(reports), ..ProxyConfig::default() };
+            assert_eq!(config.validate().expect_err(namespace).setting, "iceberg_metrics.namespace");
+        }
     }
 
     #[test]

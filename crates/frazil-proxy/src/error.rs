@@ -131,6 +131,9 @@ pub enum Rejection {
     /// The body is not a valid Arrow IPC stream, or holds what has no form in JSON.
     #[error("the body is not an Arrow IPC stream that can be taken: {0}")]
     InvalidArrow(String),
+    /// The body is no metrics report of an Iceberg client.
+    #[error("the metrics report cannot be taken: {0}")]
+    InvalidReport(String),
     /// The body cannot be decompressed.
     #[error("the body is not valid {encoding}: {message}")]
     InvalidEncoding {
@@ -340,6 +343,7 @@ impl Rejection {
             Self::InvalidJson { .. } => shape(S::BAD_REQUEST, "invalid-json", "Invalid JSON"),
             Self::InvalidCloudEvent { .. } => shape(S::BAD_REQUEST, "invalid-cloud-event", "Invalid CloudEvent"),
             Self::InvalidArrow(_) => shape(S::BAD_REQUEST, "invalid-arrow", "Invalid Arrow stream"),
+            Self::InvalidReport(_) => shape(S::BAD_REQUEST, "invalid-report", "Invalid metrics report"),
             Self::InvalidEncoding { .. } => shape(S::BAD_REQUEST, "invalid-encoding", "Invalid compression"),
             Self::BodyBroken(_) => shape(S::BAD_REQUEST, "body-broken", "Incomplete body"),
             Self::TooManyEvents { .. } => shape(S::BAD_REQUEST, "too-many-events", "Too many events"),

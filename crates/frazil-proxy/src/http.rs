@@ -6,6 +6,7 @@ mod cors;
 mod events;
 mod openapi;
 mod receipt;
+mod reports;
 mod wait;
 
 use std::panic::AssertUnwindSafe;
@@ -29,12 +30,15 @@ use answer::Code;
 
 /// Every route of the proxy, the administrative ones included.
 pub(crate) fn router(core: &Arc<Core>, registry: Arc<Registry>) -> Router {
-    let events = OpenApiRouter::with_openapi(openapi::base())
+    let mut events = OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(events::native))
         .routes(routes!(events::to_table))
         .routes(routes!(events::iomete))
-        .routes(routes!(receipt::get))
-        .with_state(Arc::clone(core));
+        .routes(routes!(receipt::get));
+    if core.config.iceberg_metrics.is_some() {
+        events = events.routes(routes!(reports::to_table)).routes(routes!(reports::to_table_of_prefix));
+    }
+    let events = events.with_state(Arc::clone(core));
     let described = events.merge(admin_routes(core, registry)).routes(routes!(openapi::document));
     let (routes, document) = described.split_for_parts();
     let routes = routes.layer(Extension(openapi::Document::of(document))).merge(openapi::page());

@@ -5,6 +5,7 @@
 
 mod entry;
 mod groups;
+mod report;
 mod store;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use frazil_core::metrics_report::{ReportKind, ReportPath};
 use frazil_core::receipt::Receipt;
 use frazil_core::stream::StreamDefinition;
 
@@ -47,6 +49,8 @@ pub(crate) enum TableText {
     Native(Option<String>),
     /// Exactly `catalog.database.table`, as IOMETE has it.
     ThreeParts(Option<String>),
+    /// The body is a metrics report about this table; the table of its event is configured.
+    Report(ReportPath),
 }
 
 /// A request whose events are durable.
@@ -103,7 +107,7 @@ pub(crate) async fn ingest(core: &Core, request: Request) -> Result<Accepted, Re
     let (entry, raw) = take(core, request, received).await?;
     let Entry { caller, stream, destination, key, head, mut permit } = entry;
     let sent = raw.len();
-    let (batch, targets) = decode(core, &stream, destination, head, raw).await?;
+    let Decoded { stream, batch, targets, report } = decode(core, stream, destination, head, raw).await?;
     if batch.events.is_empty() {
         // Nothing to store, so nothing to have a receipt for.
         return Ok(Accepted::default());
@@ -125,6 +129,7 @@ pub(crate) async fn ingest(core: &Core, request: Request) -> Result<Accepted, Re
     let (events, bytes) = (batch.events.len(), batch.events.bytes());
     core.metrics.events_accepted.inc_by(events as u64);
     core.metrics.bytes_accepted.inc_by(bytes as u64);
+    report.into_iter().for_each(|kind| core.metrics.iceberg_report(kind));
     drop((permit, batch));
     let progressed = match wait {
         None => None,
@@ -155,26 +160,40 @@ async fn take(core: &Core, request: Request, received: i64) -> Result<(Entry, By
     }
 }
 
+/// What a body holds.
+struct Decoded {
+    /// The stream, as it is for these events.
+    stream: Arc<StreamDefinition>,
+    /// The events in groups.
+    batch: Batch,
+    /// Where each group goes.
+    targets: Vec<Target>,
+    /// The kind of the report, if it is one.
+    report: Option<ReportKind>,
+}
+
 /// The events of a body, in groups, and where each group goes.
 async fn decode(
     core: &Core,
-    stream: &StreamDefinition,
+    stream: Arc<StreamDefinition>,
     destination: Destination,
     head: BodyHead,
     raw: Bytes,
-) -> Result<(Batch, Vec<Target>), Rejection> {
-    let on_invalid = match &destination {
-        Destination::Table(table) => validate::on_invalid(&core.tables, stream, table).await,
-        Destination::ByRule(_) => stream.policy.on_invalid,
-    };
+) -> Result<Decoded, Rejection> {
     let limit = core.config.body_max_bytes;
     let bytes = head.decoded_at_most(raw.len(), limit);
+    let on_invalid = match &destination {
+        Destination::Table(table) => validate::on_invalid(&core.tables, &stream, table).await,
+        Destination::ByRule(_) | Destination::Report(_) => stream.policy.on_invalid,
+    };
     let decode = move || {
-        let events = body::decode(&raw, head, limit, on_invalid.into())?;
-        match destination {
-            Destination::Table(table) => Ok((Batch::of_one(events), vec![Target::Table(table)])),
-            Destination::ByRule(router) => Batch::routed(*router, events),
-        }
+        let events = |raw: &Bytes, head| body::decode(raw, head, limit, on_invalid.into());
+        let (batch, targets) = match destination {
+            Destination::Table(table) => (Batch::of_one(events(&raw, head)?), vec![Target::Table(table)]),
+            Destination::ByRule(router) => Batch::routed(*router, events(&raw, head)?)?,
+            Destination::Report(report) => return report.decode(&stream, &raw, head.encoding, limit),
+        };
+        Ok(Decoded { stream, batch, targets, report: None })
     };
     validate::offload(bytes, decode).await
 }

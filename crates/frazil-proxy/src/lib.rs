@@ -3,6 +3,7 @@
 //! ```text
 //!  POST /v1/streams/{stream}/events ─┐      http          decode, call, encode
 //!  POST /data-plane/…/ingest ────────┤
+//!  POST /v1/…/tables/{table}/metrics ┤      http          metrics reports of Iceberg clients
 //!  gRPC Ingest, IngestStream ────────┘      grpc          the same, for messages and streams of them
 //!                    ▼
 //!   ingest   draining? ► auth ► permits ► body ► decompress ► split ► rates ► validate ─┐
@@ -71,7 +72,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{ConfigError, ProxyConfig, TlsConfig};
+pub use config::{ConfigError, IcebergMetrics, ProxyConfig, TlsConfig};
 pub use error::Rejection;
 pub use rate::SharedLimits;
 pub use server::DrainTimeout;

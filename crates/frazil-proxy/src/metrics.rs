@@ -1,5 +1,6 @@
 //! What the proxy counts. Names follow Prometheus; units are in the names. Decides nothing.
 
+use frazil_core::metrics_report::ReportKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,6 +35,13 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// One label, `type`: a kind of metrics reports.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReportLabel {
+    /// `scan-report` or `commit-report`.
+    pub r#type: &'static str,
+}
+
 /// A counter with the label `reason`.
 pub type ByReason = Family<ReasonLabel, Counter>;
 
@@ -50,6 +58,8 @@ pub struct Metrics {
     pub events_rejected: ByReason,
     /// Invalid events of accepted requests, by reason: dead letters, unless their tables are altered in time.
     pub events_invalid: ByReason,
+    /// Metrics reports of Iceberg clients that were acknowledged, by type. They are among the events, too.
+    pub iceberg_reports: Family<ReportLabel, Counter>,
     /// Requests in flight.
     pub requests_in_flight: Gauge,
     /// Bytes of bodies in flight.
@@ -94,6 +104,7 @@ impl Default for Metrics {
             bytes_accepted: Counter::default(),
             events_rejected: Family::default(),
             events_invalid: Family::default(),
+            iceberg_reports: Family::default(),
             requests_in_flight: Gauge::default(),
             bytes_in_flight: Gauge::default(),
             requests_limit: Gauge::default(),
@@ -126,6 +137,7 @@ impl Metrics {
         registry.register("bytes_accepted", "NDJSON bytes of events acknowledged", m.bytes_accepted);
         registry.register("events_rejected", "Invalid events of refused requests by reason", m.events_rejected);
         registry.register("events_invalid", "Invalid events of accepted requests by reason", m.events_invalid);
+        registry.register("iceberg_reports", "Metrics reports acknowledged by type", m.iceberg_reports);
         registry.register("in_flight_requests", "Requests in flight", m.requests_in_flight);
         registry.register("in_flight_bytes", "Bytes of bodies in flight", m.bytes_in_flight);
         registry.register("permits_requests", "Bound of the requests in flight", m.requests_limit);
@@ -149,6 +161,11 @@ impl Metrics {
     /// Counts one attempt to publish.
     pub fn publish_attempt(&self, outcome: &'static str) {
         self.publish_attempts.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts one metrics report that was acknowledged.
+    pub fn iceberg_report(&self, kind: ReportKind) {
+        self.iceberg_reports.get_or_create(&ReportLabel { r#type: kind.report_type() }).inc();
     }
 
     /// Counts one connection that was ended because of its client.

@@ -6,6 +6,7 @@ mod dead_letters;
 mod drain;
 mod grpc;
 mod hostile;
+mod iceberg_metrics;
 mod injection;
 mod partial;
 mod rates;

@@ -16,7 +16,7 @@ use frazil_log::Directory;
 use frazil_proto::v1::{IngestRequest, IngestStreamRequest};
 use frazil_proxy::publish::memory::MemoryLog;
 use frazil_proxy::tables::memory::MemoryTables;
-use frazil_proxy::{Proxy, ProxyConfig};
+use frazil_proxy::{IcebergMetrics, Proxy, ProxyConfig};
 use http_body_util::BodyExt;
 use prometheus_client::registry::Registry;
 use prost::Message;
@@ -34,18 +34,26 @@ const CREDENTIALS: [&str; 8] =
 const OPEN: [u16; 8] = [200; 8];
 /// Statuses of what needs a token for the stream and the table.
 const GUARDED: [u16; 8] = [401, 401, 401, 401, 401, 403, 403, 200];
+/// The same where the right answer has no content.
+const GUARDED_EMPTY: [u16; 8] = [401, 401, 401, 401, 401, 403, 403, 204];
 /// The same as gRPC codes.
 const OPEN_GRPC: [u16; 8] = [0; 8];
 const GUARDED_GRPC: [u16; 8] = [16, 16, 16, 16, 16, 7, 7, 0];
 /// A stream of requests is let in with any valid token; each of its requests is judged by itself, see below.
 const GUARDED_STREAM: [u16; 8] = [16, 16, 16, 16, 16, 0, 0, 0];
 
+const EVENT: &str = r#"{"id":1}"#;
+const REPORT: &str = r#"{"report-type":"commit-report","table-name":"t","snapshot-id":1,"sequence-number":1,
+    "operation":"append","metrics":{}}"#;
+
 struct Row {
     /// As the router has it.
     route: &'static str,
     method: Method,
     path: String,
-    /// Message of a gRPC call; else the body of an HTTP request.
+    /// Body of an HTTP request.
+    body: &'static str,
+    /// Message of a gRPC call.
     message: Option<Vec<u8>>,
     expected: [u16; 8],
 }
@@ -55,13 +63,16 @@ fn table() -> Vec<Row> {
         route,
         method,
         path: path.to_owned(),
+        body: EVENT,
         message: None,
         expected,
     };
+    let report = |route, path: &str| Row { body: REPORT, ..http(Method::POST, route, path, GUARDED_EMPTY) };
     let grpc = |route, path: &str, message: Vec<u8>, expected| Row {
         route,
         method: Method::POST,
         path: path.to_owned(),
+        body: "",
         message: Some(message),
         expected,
     };
@@ -93,6 +104,8 @@ fn table() -> Vec<Row> {
             "/data-plane/x/event-stream/sales/ingest",
             GUARDED,
         ),
+        report("/v1/namespaces/{namespace}/tables/{table}/metrics", "/v1/namespaces/ns/tables/t/metrics"),
+        report("/v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics", "/v1/p/namespaces/ns/tables/t/metrics"),
         http(get.clone(), "/v1/receipts/{receipt}", &format!("/v1/receipts/{receipt}"), GUARDED),
         http(get.clone(), "/livez", "/livez", OPEN),
         http(get.clone(), "/readyz", "/readyz", OPEN),
@@ -166,7 +179,9 @@ impl Door {
         log.recreate(&shard("sales", 0));
         let directory = Directory::fixed(vec![named("sales"), named("hidden")], records);
         let fake = (Arc::new(log.clone()), Arc::new(tables));
-        let proxy = Proxy::with(ProxyConfig::default(), fake.0, directory, fake.1, &mut Registry::default());
+        let reports = IcebergMetrics { stream: "sales".parse().expect("valid"), namespace: "web".to_owned() };
+        let config = ProxyConfig { iceberg_metrics: Some(reports), ..ProxyConfig::default() };
+        let proxy = Proxy::with(config, fake.0, directory, fake.1, &mut Registry::default());
         let router = proxy.expect("a valid configuration").router(Arc::new(Registry::default()));
         Self { router, log }
     }
@@ -191,7 +206,7 @@ impl Door {
             request = request.header("authorization", format!("Bearer {credential}"));
         }
         let request = match &row.message {
-            None => request.header("table", "lake.web.clicks").body(Body::from(r#"{"id":1}"#)),
+            None => request.header("table", "lake.web.clicks").body(Body::from(row.body)),
             Some(message) => grpc(request, message),
         };
         let response = self.router.clone().oneshot(request.expect("a request")).await.expect("infallible");
@@ -232,7 +247,7 @@ async fn every_route_with_every_credential() {
             assert_eq!(door.log.attempts(), stored, "{} with {kind}", row.path);
         }
     }
-    assert_eq!(stored, 5, "three HTTP routes, two calls");
+    assert_eq!(stored, 7, "five HTTP routes, two calls");
 }
 
 #[tokio::test]
@@ -273,7 +288,7 @@ async fn receipts_are_for_those_who_may_use_their_stream_and_table() {
     let door = Door::new();
     let ask = async |receipt: Receipt, kind: &str| {
         let path = format!("/v1/receipts/{receipt}");
-        let row = Row { route: "", method: Method::GET, path, message: None, expected: OPEN };
+        let row = Row { route: "", method: Method::GET, path, body: "", message: None, expected: OPEN };
         door.ask(&row, credential(kind).as_deref()).await
     };
     let hidden = Receipt { shard: shard("hidden", 0), ..receipt() };

@@ -267,9 +267,14 @@ pub(super) async fn transaction(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Reports of scans and commits are taken and logged, nothing more.
-pub(super) async fn metrics(TablePath(key): TablePath, report: Bytes) -> StatusCode {
-    tracing::debug!(table = %key, report = %String::from_utf8_lossy(&report), "metrics report");
+/// Reports of scans and commits are taken as they are; whoever gets them forwarded judges them.
+pub(super) async fn metrics(
+    State(catalog): State<Catalog>,
+    TablePath(key): TablePath,
+    headers: HeaderMap,
+    report: Bytes,
+) -> StatusCode {
+    catalog.reports().offer(key, report, headers.get(header::CONTENT_ENCODING).cloned());
     StatusCode::NO_CONTENT
 }
 

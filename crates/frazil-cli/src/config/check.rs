@@ -119,6 +119,7 @@ fn embedded(section: &EmbeddedSection, wrong: &mut Vec<String>) {
             section.warehouse
         ));
     }
+    section.iceberg_metrics.check(wrong);
     if section.token.is_none() && !section.listen.ip().is_loopback() {
         wrong.push(format!(
             "catalog.listen: {} is reachable from outside, so catalog.token is required",

@@ -108,6 +108,8 @@ pub(super) fn read_files(config: &mut Config) -> Result<(), ConfigError> {
     }
     if let Some(catalog) = &mut config.catalog {
         fill("catalog.token", &mut catalog.token, catalog.token_file.as_deref())?;
+        let reports = &mut catalog.iceberg_metrics;
+        fill("catalog.iceberg_metrics.token", &mut reports.token, reports.token_file.as_deref())?;
         fill_properties("catalog.property_files", &mut catalog.properties, &catalog.property_files)?;
     }
     Ok(())

@@ -20,6 +20,7 @@ pub(crate) use catalogs::{AuthKind, AuthSection, CatalogSection};
 pub(crate) use nats::NatsSection;
 pub(crate) use object_storage::ObjectStorageSection;
 
+use super::iceberg_metrics::{ForwardingSection, IcebergMetricsSection};
 use super::rate_limits::RateLimitsSection;
 use super::secret::{Properties, Secret};
 use crate::telemetry::{DEFAULT_LEVEL, LogFormat};
@@ -132,6 +133,7 @@ pub(crate) struct ProxySection {
     /// Longest drain at the end.
     pub(crate) drain_timeout: Span,
     pub(crate) rate_limits: RateLimitsSection,
+    pub(crate) iceberg_metrics: IcebergMetricsSection,
 }
 
 impl Default for ProxySection {
@@ -170,6 +172,7 @@ impl Default for ProxySection {
             stream_idle_timeout: Span(of.stream_idle_timeout),
             drain_timeout: Span(of.drain_deadline),
             rate_limits: RateLimitsSection::default(),
+            iceberg_metrics: IcebergMetricsSection::default(),
         }
     }
 }
@@ -215,6 +218,7 @@ impl ProxySection {
             stream_idle_timeout: self.stream_idle_timeout.0,
             drain_deadline: self.drain_timeout.0,
             shared_limits: self.rate_limits.settings(),
+            iceberg_metrics: self.iceberg_metrics.settings(),
         }
     }
 }
@@ -320,6 +324,7 @@ pub(crate) struct EmbeddedSection {
     pub(crate) properties: Properties,
     pub(crate) property_files: BTreeMap<String, PathBuf>,
     pub(crate) drain_timeout: Span,
+    pub(crate) iceberg_metrics: ForwardingSection,
 }
 
 impl Default for EmbeddedSection {
@@ -336,6 +341,7 @@ impl Default for EmbeddedSection {
             properties: Properties::default(),
             property_files: BTreeMap::new(),
             drain_timeout: Span::secs(10),
+            iceberg_metrics: ForwardingSection::default(),
         }
     }
 }

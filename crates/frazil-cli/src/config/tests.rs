@@ -267,6 +267,43 @@ fn files_about_tls_are_checked_apart_and_named() {
 }
 
 #[test]
+fn metrics_reports_go_where_it_says() {
+    let proxy =
+        |keys: &str| read(&format!("[proxy.iceberg_metrics]\n{keys}\n"), &[]).map(|config| config.proxy.settings());
+    let reports = proxy("").expect("valid").iceberg_metrics.expect("on unless switched off");
+    assert_eq!((reports.stream.as_str(), reports.namespace.as_str()), ("default", "frazil_system"));
+    let reports = proxy("stream = \"engines\"\nnamespace = \"lake.ops\"").expect("valid").iceberg_metrics.expect("on");
+    assert_eq!((reports.stream.as_str(), reports.namespace.as_str()), ("engines", "lake.ops"));
+    assert_eq!(proxy("enabled = false").expect("valid").iceberg_metrics, None);
+    for (keys, words) in [
+        ("stream = \"No such\"", "stream name \"No such\" must be"),
+        ("namespace = \"a..b\"", "proxy: iceberg_metrics.namespace: "),
+    ] {
+        let message = proxy(keys).expect_err(keys).to_string();
+        assert!(message.contains(words), "{message}");
+    }
+
+    let catalog = |keys: &str| {
+        let text = "[catalog]\ndatabase = \"d\"\nwarehouse = \"s3://b\"\n[catalog.iceberg_metrics]\n".to_owned();
+        read(&(text + keys), &[]).map(|config| config.catalog.expect("given").iceberg_metrics)
+    };
+    assert!(catalog("").expect("valid").settings().is_none());
+    let reports = catalog("url = \"https://proxy\"\ntoken = \"hush\"\nqueue = 7").expect("valid");
+    assert!(!format!("{reports:?}").contains("hush"));
+    let reports = reports.settings().expect("a proxy");
+    assert_eq!((reports.url.as_str(), reports.token.as_str(), reports.queue), ("https://proxy", "hush", 7));
+    for (keys, words) in [
+        ("url = \"https://proxy\"", "url goes with token"),
+        ("token = \"hush\"", "token: goes with url"),
+        ("url = \"ftp://u:hush@proxy\"\ntoken = \"t\"", "must be an http:// or https:// URL"),
+        ("queue = 0", "queue: must be at least 1"),
+    ] {
+        let message = catalog(keys).expect_err(keys).to_string();
+        assert!(message.contains(words) && !message.contains("hush"), "{message}");
+    }
+}
+
+#[test]
 fn what_is_shown_can_be_read_again() {
     let shown = toml::to_string(&Config::default()).expect("shown");
     assert_eq!(read(&shown, &[]).expect("valid"), Config::default());

@@ -47,6 +47,7 @@ impl Lake {
             name: "frazil".to_owned(),
             token: None,
             storage_roots: frazil_iceberg::Roots::default(),
+            reports: None,
         };
         let server = Catalog::open(config).expect("opens");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("binds");

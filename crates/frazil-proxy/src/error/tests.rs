@@ -48,6 +48,7 @@ fn every() -> Vec<(Rejection, u16, &'static str, &'static str)> {
         (R::InvalidJson { line: 1, column: 2, message: message() }, 400, "BAD_REQUEST", "invalid-json"),
         (R::InvalidCloudEvent { index: Some(1), message: message() }, 400, "BAD_REQUEST", "invalid-cloud-event"),
         (R::InvalidArrow(message()), 400, "BAD_REQUEST", "invalid-arrow"),
+        (R::InvalidReport(message()), 400, "BAD_REQUEST", "invalid-report"),
         (R::InvalidEncoding { encoding: "gzip", message: message() }, 400, "BAD_REQUEST", "invalid-encoding"),
         (R::BodyBroken(message()), 400, "BAD_REQUEST", "body-broken"),
         (R::TooManyEvents { limit: 1 }, 400, "BAD_REQUEST", "too-many-events"),

@@ -40,6 +40,7 @@ pub(super) fn code(rejection: &Rejection) -> Code {
         | R::InvalidJson { .. }
         | R::InvalidCloudEvent { .. }
         | R::InvalidArrow(_)
+        | R::InvalidReport(_)
         | R::InvalidEncoding { .. }
         | R::BodyBroken(_)
         | R::TooManyEvents { .. }

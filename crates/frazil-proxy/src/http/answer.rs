@@ -55,21 +55,27 @@ impl IntoResponse for Rejection {
             accepted: 0,
         };
         let mut response = (shape.status, Json(problem)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = shape.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if shape.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if matches!(self, Self::Draining) {
-            // The next connection may reach a proxy that stays.
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response.extensions_mut().insert(Code(shape.code));
-        response
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        dressed(&self, response)
     }
+}
+
+/// An answer to a refused request with the headers that belong to the refusal, whatever the shape of its body.
+pub(super) fn dressed(rejection: &Rejection, mut response: Response) -> Response {
+    let shape = rejection.shape();
+    let headers = response.headers_mut();
+    if let Some(seconds) = shape.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if shape.status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if matches!(rejection, Rejection::Draining) {
+        // The next connection may reach a proxy that stays.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.extensions_mut().insert(Code(shape.code));
+    response
 }
 
 /// Body of a successful answer.

@@ -5,6 +5,7 @@
 
 mod events;
 mod refusals;
+pub(super) mod reports;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +20,16 @@ use utoipa::{OpenApi as _, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::answer::Problem;
+use super::reports::IcebergErrorResponse;
 use crate::error::Verdict;
+use refusals::Dialect;
 
 /// Tag of the routes that take events.
 pub(super) const EVENTS: &str = "events";
 /// Tag of the routes about accepted events.
 pub(super) const RECEIPTS: &str = "receipts";
+/// Tag of the routes of the Iceberg REST protocol.
+pub(super) const METRICS: &str = "metrics reports";
 /// Tag of the routes for operators and their machines.
 pub(super) const OPERATIONS: &str = "operations";
 
@@ -34,10 +39,11 @@ const TOKEN: &str = "token";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    components(schemas(Problem, Verdict, events::Event, events::CloudEvent)),
+    components(schemas(Problem, Verdict, IcebergErrorResponse, events::Event, events::CloudEvent)),
     tags(
         (name = EVENTS, description = "Storing events"),
         (name = RECEIPTS, description = "Asking what became of them"),
+        (name = METRICS, description = "Iceberg metrics reports, as the Iceberg REST protocol has them"),
         (name = OPERATIONS, description = "Health, metrics, this document"),
     )
 )]
@@ -79,13 +85,18 @@ impl Document {
 
 fn complete(operation: &mut Operation) {
     let tagged = |tag: &str| operation.tags.iter().flatten().any(|own| own == tag);
-    let (takes_events, asks) = (tagged(EVENTS), tagged(RECEIPTS));
-    if takes_events || asks {
+    let (takes_events, asks, takes_reports) = (tagged(EVENTS), tagged(RECEIPTS), tagged(METRICS));
+    if takes_events || asks || takes_reports {
         operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
-        refusals::add(operation, takes_events);
+    }
+    if takes_events || asks {
+        refusals::add(operation, takes_events, &Dialect::problem());
     }
     if takes_events {
         events::add(operation);
+    }
+    if takes_reports {
+        reports::add(operation);
     }
 }
 

@@ -14,6 +14,7 @@ use frazil_core::routing::Router;
 use frazil_core::stream::StreamDefinition;
 
 use super::TableText;
+use super::report::{self, Report};
 use crate::admission::Permit;
 use crate::auth::{self, Caller};
 use crate::body::BodyHead;
@@ -37,6 +38,20 @@ pub(super) enum Destination {
     Table(Arc<TableName>),
     /// Each where its fields say.
     ByRule(Box<Router>),
+    /// A metrics report, to the table of its kind.
+    Report(Box<Report>),
+}
+
+impl Destination {
+    /// Refuses what the caller may not insert into, as far as it is known before the body is read.
+    fn permit(&self, core: &Core, caller: &Caller) -> Result<(), Rejection> {
+        match self {
+            Self::Table(table) => permit_table(core, caller, table),
+            Self::ByRule(_) => Ok(()),
+            // Which of them it is, the body says.
+            Self::Report(report) => report.tables().try_for_each(|table| permit_table(core, caller, table)),
+        }
+    }
 }
 
 /// A client's idempotency key.
@@ -64,16 +79,17 @@ impl Entry {
         let caller = auth::authenticate(headers, &core.directory, received)?;
         let stream = caller.stream(&core.directory, stream)?;
         let destination = destination(core, table, &stream)?;
+        destination.permit(core, &caller)?;
         let table = match &destination {
             Destination::Table(table) => Some(table.as_ref()),
-            Destination::ByRule(_) => None,
+            Destination::ByRule(_) | Destination::Report(_) => None,
         };
-        if let Some(table) = table {
-            permit_table(core, &caller, table)?;
-        }
         let text = idempotency_key(headers)?;
         let key = text.map(|text| Key { hash: KeyHash::new(&stream.name, table, caller.token_id(), &text), text });
         let head = BodyHead::parse(headers)?;
+        if matches!(destination, Destination::Report(_)) {
+            report::check_media(headers, &head)?;
+        }
         let limit = core.config.body_max_bytes;
         if head.length.is_some_and(|length| length > limit) {
             return Err(Rejection::BodyTooLarge { limit });
@@ -104,6 +120,9 @@ fn destination(core: &Core, text: TableText, stream: &StreamDefinition) -> Resul
         (TableText::ThreeParts(Some(text)), _, _) => three_parts(&text)?,
         (TableText::ThreeParts(None), _, _) => {
             return Err(Rejection::MissingTable("the header `table: catalog.database.table` is missing"));
+        }
+        (TableText::Report(path), _, _) => {
+            return Report::new(core, path, fold).map(|report| Destination::Report(Box::new(report)));
         }
         (TableText::Native(None), Some(rule), _) => {
             let router = rule.compile(default_catalog, fold);

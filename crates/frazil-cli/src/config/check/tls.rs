@@ -48,8 +48,12 @@ pub(super) fn files(config: &Config) -> Vec<String> {
             wrong.push(format!("catalogs.{name}: {error}"));
         }
     }
-    if let Some(Err(error)) = config.catalog.as_ref().map(|section| reach::roots(section.tls_ca.as_deref())) {
-        wrong.push(format!("catalog.tls_ca: {error}"));
+    for (key, file) in config.catalog.iter().flat_map(|section| {
+        [("catalog.tls_ca", &section.tls_ca), ("catalog.iceberg_metrics.tls_ca", &section.iceberg_metrics.tls_ca)]
+    }) {
+        if let Err(error) = reach::roots(file.as_deref()) {
+            wrong.push(format!("{key}: {error}"));
+        }
     }
     wrong
 }

@@ -74,31 +74,7 @@ fn body() -> RequestBody {
 
 /// The headers besides what the path and the query say; a path that has the table leaves no choice.
 fn headers(operation: &Operation) -> Vec<Parameter> {
-    let header = |name: &str, required, description: &str, schema: RefOr<Schema>| {
-        ParameterBuilder::new()
-            .name(name)
-            .parameter_in(ParameterIn::Header)
-            .required(required)
-            .description(Some(description))
-            .schema(Some(schema))
-            .build()
-    };
-    let encodings =
-        Object::builder().schema_type(Type::String).enum_values(Some(["identity", "gzip", "zstd", "deflate"]));
-    let key = Object::builder()
-        .schema_type(Type::String)
-        .min_length(Some(1))
-        .max_length(Some(frazil_core::limits::IDEMPOTENCY_KEY_MAX_BYTES))
-        .pattern(Some("^[!-~]+$"));
-    let mut headers = vec![
-        header(
-            "Idempotency-Key",
-            Required::False,
-            "Names the request: repeated with the same key within the stream's window, it adds no rows",
-            Schema::from(key).into(),
-        ),
-        header("Content-Encoding", Required::False, "How the body is compressed", Schema::from(encodings).into()),
-    ];
+    let mut headers = common_headers();
     let named = |place: ParameterIn| {
         let parameters = operation.parameters.iter().flatten();
         parameters
@@ -110,4 +86,34 @@ fn headers(operation: &Operation) -> Vec<Parameter> {
         headers.push(header("table", required, "The table, `catalog.namespace.table`", String::schema()));
     }
     headers
+}
+
+/// The headers of every request with a body.
+pub(super) fn common_headers() -> Vec<Parameter> {
+    let encodings =
+        Object::builder().schema_type(Type::String).enum_values(Some(["identity", "gzip", "zstd", "deflate"]));
+    let key = Object::builder()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(frazil_core::limits::IDEMPOTENCY_KEY_MAX_BYTES))
+        .pattern(Some("^[!-~]+$"));
+    vec![
+        header(
+            "Idempotency-Key",
+            Required::False,
+            "Names the request: repeated with the same key within the stream's window, it adds no rows",
+            Schema::from(key).into(),
+        ),
+        header("Content-Encoding", Required::False, "How the body is compressed", Schema::from(encodings).into()),
+    ]
+}
+
+fn header(name: &str, required: Required, description: &str, schema: RefOr<Schema>) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(required)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
 }

@@ -1,4 +1,4 @@
-//! Refusals as the document describes them: by status, all with the same body.
+//! Refusals as the document describes them: by status, all of a route with the same kind of body.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{Object, SchemaType, Type};
@@ -15,26 +15,38 @@ const COMMON: [(u16, &str); 7] = [
     (503, "Shutting down; log or catalog out of reach; or nobody knows whether the events are stored"),
 ];
 
-/// Refusals of events besides.
+/// Refusals of bodies besides.
 const OF_BODIES: [(u16, &str); 3] = [
     (408, "The body came too slowly; nothing was stored"),
     (413, "The body, or one event, is too large; nothing was stored"),
     (415, "A content type or content encoding that is not supported"),
 ];
 
+/// How a refusal is written.
+pub(super) struct Dialect {
+    pub(super) media: &'static str,
+    pub(super) body: Ref,
+}
+
+impl Dialect {
+    /// A problem document.
+    pub(super) fn problem() -> Self {
+        Self { media: "application/problem+json", body: Ref::from_schema_name("Problem") }
+    }
+}
+
 /// Adds the refusals that the operation does not describe itself.
-pub(super) fn add(operation: &mut Operation, takes_events: bool) {
-    let of_bodies = OF_BODIES.iter().filter(|_| takes_events);
+pub(super) fn add(operation: &mut Operation, takes_body: bool, dialect: &Dialect) {
+    let of_bodies = OF_BODIES.iter().filter(|_| takes_body);
     for (status, description) in COMMON.iter().chain(of_bodies) {
-        let response = refusal(*status, description).into();
+        let response = refusal(*status, description, dialect).into();
         operation.responses.responses.entry(status.to_string()).or_insert(response);
     }
 }
 
-fn refusal(status: u16, description: &str) -> Response {
-    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let mut response =
-        ResponseBuilder::new().description(description).content("application/problem+json", problem).build();
+fn refusal(status: u16, description: &str, dialect: &Dialect) -> Response {
+    let body = ContentBuilder::new().schema(Some(dialect.body.clone())).build();
+    let mut response = ResponseBuilder::new().description(description).content(dialect.media, body).build();
     let mut header = |name: &str, ty, description: &str| {
         let mut header = Header::new(Object::with_type(SchemaType::Type(ty)));
         header.description = Some(description.to_owned());
