@@ -80,7 +80,9 @@ def run(catalog, store, full, arguments, results):
                 {"engine": name, "catalog": catalog, "store": store, "subject": subject, "outcome": outcome}
                 for subject, outcome in cells.items()
             ]
-            good = sum(outcome == "ok" for outcome in cells.values())
+            if arguments.results:
+                arguments.results.write_text(json.dumps(results, indent=1))
+            good = sum(report.good({"subject": subject, "outcome": outcome}) for subject, outcome in cells.items())
             log(f"{name} {version}: {good} of {len(cells)} cells ok, {time.monotonic() - started:.0f} s")
     finally:
         deployment.stop()
@@ -102,8 +104,6 @@ def main():
     log(f"seed {arguments.seed}")
     for catalog, store, full in deployments(arguments):
         run(catalog, store, full, arguments, results)
-    if arguments.results:
-        arguments.results.write_text(json.dumps(results, indent=1))
     selected = arguments.engine or arguments.catalog or arguments.store or len(arguments.part) == 1
     return finish(results, not selected)
 

@@ -1,10 +1,9 @@
 """Iceberg REST catalogs that the matrix runs on: how each is started, and what its clients have to know."""
 
 import dataclasses
-import os
 
 from processes import Process, free_port
-from snippets import INTEROP, snippet
+from snippets import INTEROP, ROOT, snippet
 from stores import ACCESS_KEY, REGION, SECRET_KEY
 
 
@@ -36,24 +35,23 @@ def seaweedfs(store, folder):
 
 
 def fixture(store, folder):
-    """Apache Iceberg's own REST server, the one that its tests use, over SQLite."""
+    """Apache Iceberg's own REST adapter and servlet, those that its tests use, over SQLite."""
     port = free_port()
-    settings = {
-        "CATALOG_CATALOG__IMPL": "org.apache.iceberg.jdbc.JdbcCatalog",
-        "CATALOG_URI": f"jdbc:sqlite:{folder}/fixture.db",
-        "CATALOG_JDBC_SCHEMA__VERSION": "V1",
-        "CATALOG_WAREHOUSE": "s3://lake/fixture",
-        "CATALOG_IO__IMPL": "org.apache.iceberg.aws.s3.S3FileIO",
-        "CATALOG_S3_ENDPOINT": store.endpoint,
-        "CATALOG_S3_PATH__STYLE__ACCESS": "true",
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_REGION": REGION,
-        "REST_PORT": str(port),
+    properties = {
+        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+        "uri": f"jdbc:sqlite:{folder}/fixture.db",
+        "jdbc.schema-version": "V1",
+        "warehouse": "s3://lake/fixture",
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "s3.endpoint": store.endpoint,
+        "s3.path-style-access": "true",
+        "s3.access-key-id": ACCESS_KEY,
+        "s3.secret-access-key": SECRET_KEY,
+        "client.region": REGION,
     }
     classpath = f"{INTEROP}/fixture/*:{INTEROP}/jars/iceberg-aws-bundle-1.10.1.jar"
-    command = ["java", "-Xmx512m", "-cp", classpath, "org.apache.iceberg.rest.RESTCatalogServer"]
-    process = Process("fixture", command, folder, dict(os.environ, **settings))
+    command = ["java", "-Xmx512m", "-cp", classpath, ROOT / "tests/interop/fixture/LoopbackFixture.java", port]
+    process = Process("fixture", command + [f"{key}={value}" for key, value in properties.items()], folder)
     process.answers(f"http://127.0.0.1:{port}/v1/config")
     return Catalog(f"http://127.0.0.1:{port}", {}, process=process)
 

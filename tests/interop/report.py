@@ -1,5 +1,7 @@
 """The results of the matrix as docs/compatibility.md, and what in them is not as it should be."""
 
+import re
+
 import catalogs
 import limits
 import matrix
@@ -53,10 +55,13 @@ class Notes:
             return ""
         if good(cell) and not cell["outcome"].startswith("refused"):
             return cell["outcome"]
+        if good(cell):
+            return "refused"
         text = limits.explanation(cell) or cell["outcome"]
         if text not in self.texts:
             self.texts.append(text)
-        return f"[{self.texts.index(text) + 1}]"
+        number = f"[{self.texts.index(text) + 1}]"
+        return f"ok but {number}" if re.fullmatch(limits.EMPTY, cell["outcome"]) else number
 
     def lines(self):
         return [f"{number}. {text.rstrip('.')}." for number, text in enumerate(self.texts, start=1)]
@@ -111,8 +116,8 @@ class Report:
         for catalog, store in dict.fromkeys((cell["catalog"], cell["store"]) for cell in self.results["cells"]):
             row = [catalogs.CATALOGS[catalog][0], stores.STORES[store].title]
             rows.append(row + [self.place(name, catalog, store, notes) for name in self.engines])
-        core = ", ".join(f"`{name}`" for name in [*tables.CORE, "busy"])
-        text = f"The tables {core} of the sections above, through every catalog and from every store.\n"
+        core = ", ".join(f"`{name}`" for name in [*tables.CORE, "busy"][:-1]) + " and the one that is being written"
+        text = f"The tables {core} of the sections above.\nAn empty cell was not run.\n"
         return section("Catalogs and stores", text, ["catalog", "store", *self.titles()], rows, notes)
 
     def place(self, engine, catalog, store, notes):

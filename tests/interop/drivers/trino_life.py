@@ -48,10 +48,13 @@ class Life:
             self.sql(f"INSERT INTO {table} VALUES (1, 'x'), (2, 'y')", f"ALTER TABLE {table} ADD COLUMN c double")
             self.sql(f"ALTER TABLE {table} ALTER COLUMN a SET DATA TYPE bigint", f"CREATE TABLE {table}2 AS SELECT * FROM {table}")
             assert self.one(f"SELECT sum(a) FROM {table}2") == 3
-            self.sql(f"ALTER TABLE {table}2 RENAME TO lake.trino_own.u", "DROP TABLE lake.trino_own.u")
-            self.sql(f"DROP TABLE {table}", "DROP SCHEMA lake.trino_own")
+            self.sql(f"ALTER TABLE {table}2 RENAME TO lake.trino_own.u")
+            assert self.one("SELECT count(*) FROM lake.trino_own.u") == 2
+            self.steps.refused("DROP TABLE", lambda: self.server.execute(f"DROP TABLE {table}"))
+            self.sql(*(f"CALL lake.system.unregister_table('trino_own', '{name}')" for name in ("t", "u")))
+            self.sql("DROP SCHEMA lake.trino_own")
 
-        self.steps.step("tables of its own: create, insert, evolve, rename, drop", own)
+        self.steps.step("tables of its own: create, insert, evolve, rename, unregister", own)
         self.steps.refused("CREATE VIEW", lambda: self.server.execute("CREATE VIEW lake.interop.v AS SELECT 1 AS a"))
 
 
