@@ -17,6 +17,7 @@ import catalogs
 import coexistence
 import matrix
 import report
+import selfcheck
 import stores
 import tables
 from deployment import Deployment
@@ -101,6 +102,7 @@ def main():
     results = {"versions": {}, "cells": []}
     if arguments.report:
         return finish(merged(arguments.report), True)
+    selfcheck.check()
     log(f"seed {arguments.seed}")
     for catalog, store, full in deployments(arguments):
         run(catalog, store, full, arguments, results)

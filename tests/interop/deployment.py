@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import urllib.error
@@ -104,3 +105,4 @@ class Deployment:
     def stop(self):
         for process in reversed(self.running):
             process.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)

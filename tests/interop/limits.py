@@ -9,7 +9,8 @@ KNOWN = [
         "spark.*",
         "type_time",
         ".*Spark does not support time fields.*",
-        "Spark has no type for a time of day and refuses the schema of a table with one, so that its other columns cannot be read either",
+        "Spark has no type for a time of day and refuses the schema of a table with one, so that its other columns "
+        "cannot be read either",
     ),
     (
         "pyiceberg",

@@ -26,7 +26,7 @@ the ordinary and the extreme values, plain, as keys of maps, and in lists of str
 the engine's page shows.
 
 `./scripts/interop --list` prints the names for `--engine`, `--catalog` and `--store`. The software is installed under
-`.tools/interop` (some 3 GB).
+`.tools/interop` (some 4 GB).
 
 """
 

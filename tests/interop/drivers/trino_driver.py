@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shutil
 import tempfile
 
 from driver import Driver, run
@@ -37,8 +38,12 @@ class Server:
             self.process.answers(f"http://127.0.0.1:{self.port}/v1/info")
             until(self.ready, "Trino's catalog", tail=self.process.tail)
         except BaseException:
-            self.process.stop()
+            self.stop()
             raise
+
+    def stop(self):
+        self.process.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def connect(self):
         from trino.dbapi import connect
@@ -89,7 +94,7 @@ class Trino(Driver):
         return {"rows": rows, "files": files[-1] if files else None, "of": total}
 
     def close(self):
-        self.server.process.stop()
+        self.server.stop()
 
 
 if __name__ == "__main__":

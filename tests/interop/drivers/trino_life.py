@@ -67,7 +67,7 @@ def main():
         life.own_tables()
         save(life.steps.outcomes)
     finally:
-        server.process.stop()
+        server.stop()
 
 
 if __name__ == "__main__":
