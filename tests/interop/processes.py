@@ -48,7 +48,7 @@ class Process:
             except OSError:
                 return False
 
-        until(probe, f"{self.name} at {url}", READY, self.tail)
+        self.wait(probe, f"{self.name} at {url}")
 
     def listens(self, port):
         """Waits until somebody listens on a port."""
@@ -58,7 +58,15 @@ class Process:
             with socket.socket() as client:
                 return client.connect_ex(("127.0.0.1", port)) == 0
 
-        until(probe, f"{self.name} on port {port}", READY, self.tail)
+        self.wait(probe, f"{self.name} on port {port}")
+
+    def wait(self, probe, what):
+        """Waits for a state; a process that does not get there is stopped, since nobody has it yet."""
+        try:
+            until(probe, what, READY, self.tail)
+        except BaseException:
+            self.stop()
+            raise
 
 
 def until(probe, what, limit=READY, tail=lambda: ""):

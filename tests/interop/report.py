@@ -94,8 +94,10 @@ class Report:
 
     def versions(self):
         rows = [[title, self.results["versions"][name] or ""] for title, name in zip(self.titles(), self.engines)]
-        rows += [[f"catalog: [{title}]({page})", version] for title, version, _, page in catalogs.CATALOGS.values()]
-        rows += [[f"S3 server: {store.title}", store.release] for store in stores.STORES.values()]
+        ran = {name for cell in self.results["cells"] for name in (("catalog", cell["catalog"]), ("store", cell["store"]))}
+        for name, (title, version, _, page) in catalogs.CATALOGS.items():
+            rows += [[f"catalog: [{title}]({page})", version]] if ("catalog", name) in ran else []
+        rows += [[f"S3 server: {store.title}", store.release] for name, store in stores.STORES.items() if ("store", name) in ran]
         text = f"Spark's Iceberg runtime and AWS bundle are {matrix.ICEBERG}.\n"
         return section("Versions", text, ["software", "version"], rows, Notes())
 
@@ -117,7 +119,7 @@ class Report:
             row = [catalogs.CATALOGS[catalog][0], stores.STORES[store].title]
             rows.append(row + [self.place(name, catalog, store, notes) for name in self.engines])
         core = ", ".join(f"`{name}`" for name in [*tables.CORE, "busy"][:-1]) + " and the one that is being written"
-        text = f"The tables {core} of the sections above.\nAn empty cell was not run.\n"
+        text = f"The tables {core}.\nAn empty cell was not run.\n"
         return section("Catalogs and stores", text, ["catalog", "store", *self.titles()], rows, notes)
 
     def place(self, engine, catalog, store, notes):
