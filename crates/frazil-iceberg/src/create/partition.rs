@@ -5,6 +5,10 @@ use iceberg::spec::{Schema, Transform, UnboundPartitionSpec};
 use super::{DefinitionError, term};
 use crate::manifest_file;
 
+/// The id of a table's first spec. The REST API lets clients leave it out, but Apache Iceberg's own parser does not, and
+/// catalogs written in Java use that.
+const FIRST_SPEC_ID: i32 = 0;
+
 /// Reads a partition spec in the notation of the field: terms separated by commas, each `transform(column)`,
 /// `bucket(16, column)`, `truncate(4, column)` (arguments in either order) or a bare column name (also
 /// `identity column` and `identity(column)`). Nested columns are written with dots, names with other characters in
@@ -15,7 +19,7 @@ use crate::manifest_file;
 /// [`DefinitionError::PartitionField`] for an unknown transform or column, a transform that does not fit the
 /// column's type, and for redundant terms.
 pub fn parse_partition_spec(text: &str, schema: &Schema) -> Result<UnboundPartitionSpec, DefinitionError> {
-    let mut builder = UnboundPartitionSpec::builder();
+    let mut builder = UnboundPartitionSpec::builder().with_spec_id(FIRST_SPEC_ID);
     let mut types = Vec::new();
     if text.trim().is_empty() {
         return Ok(builder.build());
