@@ -79,8 +79,8 @@ impl Columns {
 
     /// The rows as a batch of exactly the schema given to [`Columns::new`].
     pub fn finish(self) -> RecordBatch {
-        let rows = self.len();
         let columns = self.root.finish_children();
+        let rows = columns.first().map_or(0, arrow_array::Array::len);
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema, columns, &options)
             .expect("columns are built from this very schema and have one value per row each")

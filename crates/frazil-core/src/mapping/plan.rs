@@ -11,9 +11,6 @@ use crate::schema::{self, Field, Schema, Type};
 /// Why no events can be mapped to a schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A table without columns has no place for a row.
-    #[error("the table has no columns")]
-    NoColumns,
     /// Two siblings that a field of an event could not be told apart by.
     #[error("columns `{first}` and `{second}` cannot be told apart by name")]
     AmbiguousName {
@@ -114,9 +111,6 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] if no event could ever be mapped to it without doubt.
     pub fn with(schema: &Schema, policy: &MappingPolicy, unknown: Unknown) -> Result<Self, PlanError> {
-        if schema.fields.is_empty() {
-            return Err(PlanError::NoColumns);
-        }
         let mut root = StructPlan::new(&schema.fields, policy, "")?;
         let system = System::find(&schema.fields);
         for index in system.all() {
