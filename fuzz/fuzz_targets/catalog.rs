@@ -29,6 +29,7 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
         name: "fuzz".to_owned(),
         token: None,
         storage_roots: Default::default(),
+        reports: None,
     };
     let router = Catalog::open(config).expect("a new catalog").router();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
