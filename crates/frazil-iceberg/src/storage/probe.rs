@@ -140,7 +140,7 @@ fn judge(steps: Vec<(ProbeStep, Result<()>)>) -> Vec<(ProbeStep, std::result::Re
 
 /// By the code of the store's answer where it has one (S3 API reference, "Error responses"), else by the kind of error.
 fn cause(step: ProbeStep, error: &StorageError) -> ProbeCause {
-    let text = said(error);
+    let text = error.to_string();
     match element(&text, "Code") {
         Some("NoSuchBucket") => return ProbeCause::Bucket,
         Some("RequestTimeTooSkewed") => return ProbeCause::Clock,
@@ -181,11 +181,11 @@ fn cause(step: ProbeStep, error: &StorageError) -> ProbeCause {
 }
 
 fn words(error: &StorageError) -> String {
-    let text = said(error);
+    let text = error.to_string();
     match (element(&text, "Code"), element(&text, "Message")) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        (None, _) => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        (None, _) => text.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -193,18 +193,6 @@ fn words(error: &StorageError) -> String {
 fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>")).map(|(content, _)| content.trim())
-}
-
-/// An error with all that it comes from.
-fn said(error: &StorageError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
