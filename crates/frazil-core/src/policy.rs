@@ -139,9 +139,9 @@ impl TablePolicy {
     /// [`PlanError`].
     pub fn accepting_plan(&self, schema: &Schema) -> Result<Plan, PlanError> {
         match self.unknown_fields {
-            UnknownFieldPolicy::Evolve => Plan::with(&evolve::widest(schema), &self.mapping, Unknown::Ignore),
+            UnknownFieldPolicy::Evolve => Plan::with(&evolve::widest(schema), &self.mapping, Unknown::Accept),
             UnknownFieldPolicy::Capture if self.adds_extra(schema) => {
-                Plan::with(schema, &self.mapping, Unknown::Ignore)
+                Plan::with(schema, &self.mapping, Unknown::Accept)
             }
             UnknownFieldPolicy::Capture | UnknownFieldPolicy::Reject | UnknownFieldPolicy::Ignore => {
                 self.writing_plan(schema)

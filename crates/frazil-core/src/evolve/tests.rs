@@ -61,7 +61,19 @@ fn nothing_new_changes_nothing() {
     let fits = r#"{"id":1,"items":[{"x":1},null],"by_name":{"k":{"n":1}},"price":1.5,"user":null}"#;
     assert_eq!(propose(&schema(), &EVOLVE, 10, &[fits]), None);
     assert_eq!(propose(&schema(), &EVOLVE, 10, &[]), None);
-    assert_eq!(propose(&Schema::default(), &EVOLVE, 10, &["{}"]), None);
+}
+
+#[test]
+fn a_table_without_columns_gets_a_place_for_empty_events() {
+    let none = Schema::new(Vec::new());
+    let capture = TablePolicy { unknown_fields: UnknownFieldPolicy::Capture, ..EVOLVE };
+    for policy in [EVOLVE, capture] {
+        assert_eq!(changes(&none, &policy, 10, &["{}"]), ["__extra__: string", "+0 >0"]);
+        // Nothing that could be given a place.
+        let never = TablePolicy { system_columns: SystemColumns::Never, ..policy };
+        assert_eq!(propose(&none, &never, 10, &["{}"]), None);
+    }
+    assert_eq!(changes(&none, &EVOLVE, 10, &["{}", r#"{"a":1}"#]), ["a: long", "+1 >0"]);
 }
 
 #[test]

@@ -67,6 +67,9 @@ pub enum Reason {
     /// `__extra__`.
     #[error("no such column, and no optional string column `__extra__` that may keep the field")]
     UnknownField,
+    /// The table has no columns, and its policy adds none, so there is no place for a row.
+    #[error("the table has no columns, and so no place for a row")]
+    NoColumns,
     /// The field occurs twice in one object.
     #[error("duplicate field")]
     DuplicateField,
@@ -111,6 +114,7 @@ impl Reason {
             Self::DecimalDigits { .. } => "decimal_digits",
             Self::WrongLength { .. } => "wrong_length",
             Self::UnknownField => "unknown_field",
+            Self::NoColumns => "no_columns",
             Self::DuplicateField => "duplicate_field",
             Self::DuplicateKey => "duplicate_key",
             Self::KeysAndValues => "keys_and_values",

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::error::FieldError;
+use super::error::{FieldError, Reason};
 use super::scalar::Primitive;
 use super::walk::Walk;
 use super::{Column, MappingPolicy, RowMeta};
@@ -47,6 +47,8 @@ pub enum Unknown {
     Reject,
     /// Checks that it is JSON, and drops it.
     Ignore,
+    /// Checks that it is JSON: the table is to be altered for its sake before there is a row.
+    Accept,
     /// The event is invalid, but for the sake of null, `[]` and `{}`, from which no column could be inferred: they are
     /// captured if there is such a column.
     Probe,
@@ -129,6 +131,10 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong with the event. `root` then holds a part of the row: see [`Column`].
     pub fn row<C: Column>(&self, event: &[u8], meta: &RowMeta<'_>, root: &mut C) -> Result<(), FieldError> {
+        if self.root.fields.is_empty() && self.unknown != Unknown::Accept {
+            // A batch of no columns has no rows: the event would be nowhere.
+            return Err(FieldError::new(String::new(), Reason::NoColumns, ""));
+        }
         match Walk::new(self, event) {
             Ok(mut walk) => walk.event(meta, root).map_err(|error| *error),
             Err(reason) => Err(FieldError::new(String::new(), reason, &String::from_utf8_lossy(event))),

@@ -173,7 +173,7 @@ impl<'a, 'p> Walk<'a, 'p> {
         match self.plan.unknown {
             Unknown::Probe if !is_empty(value) => return Err(self.fail(&inner, Reason::UnknownField, start)),
             Unknown::Capture | Unknown::Probe => self.extra.add(frame, key.raw, value),
-            Unknown::Reject | Unknown::Ignore => {}
+            Unknown::Reject | Unknown::Ignore | Unknown::Accept => {}
         }
         Ok(())
     }

@@ -517,6 +517,21 @@ fn names_match_exactly_or_without_case() {
 }
 
 #[test]
+fn a_table_without_columns_has_no_place_for_a_row() {
+    let none = Schema::new(Vec::new());
+    for unknown in [Unknown::Capture, Unknown::Reject, Unknown::Ignore, Unknown::Probe] {
+        let plan = Plan::with(&none, &MappingPolicy::default(), unknown).expect("a plan");
+        for event in ["{}", r#"{"a":1}"#] {
+            let refused = plan.row(event.as_bytes(), &META, &mut NoColumn).expect_err(event);
+            assert_eq!((refused.reason, refused.field.as_str()), (Reason::NoColumns, ""), "{unknown:?}");
+        }
+    }
+    // The proxy takes what the writer is to make columns for.
+    let plan = Plan::with(&none, &MappingPolicy::default(), Unknown::Accept).expect("a plan");
+    assert_eq!(plan.row(b"{}", &META, &mut NoColumn), Ok(()));
+}
+
+#[test]
 fn fields_in_any_order_and_number() {
     for count in [1, 7, 64, 128, 129, 400] {
         let fields = (0..count).map(|i| Field::optional(i + 1, format!("field_{i}"), Type::Int)).collect();
