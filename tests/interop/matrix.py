@@ -85,11 +85,16 @@ def setup(deployment, page):
     return snippet(page, heading, deployment.values())
 
 
-def run_python(deployment, engine, script, *arguments):
-    """Runs a script in an engine's Python; fails with the end of what it said."""
+def command(engine, script, *arguments):
+    """How a script runs in an engine's Python: its command and environment."""
     modules = f"{ROOT}/tests/interop:{ROOT}/tests/python"
     environment = dict(os.environ, PYTHONPATH=modules, PYTHONDONTWRITEBYTECODE="1", AWS_EC2_METADATA_DISABLED="true")
-    line = [engine.python, str(ROOT / "tests/interop/drivers" / script), *map(str, arguments)]
+    return [engine.python, str(ROOT / "tests/interop/drivers" / script), *map(str, arguments)], environment
+
+
+def run_python(deployment, engine, script, *arguments):
+    """Runs a script in an engine's Python; fails with the end of what it said."""
+    line, environment = command(engine, script, *arguments)
     done = subprocess.run(
         line,
         stdout=subprocess.PIPE,
