@@ -1,10 +1,11 @@
 //! Reading tables back with engines that know nothing of Frazil.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::tools;
+use crate::{tools, until};
 
 /// A query engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,17 @@ impl Lake {
         let properties = self.properties.iter().map(|(key, value)| format!("{key}={value}"));
         let properties = properties.flat_map(|property| ["--property".to_owned(), property]);
         ["--uri".to_owned(), self.uri.clone()].into_iter().chain(properties).collect()
+    }
+
+    /// Rows, types and partitioning of `table` as PyIceberg reads them, as soon as it has so many rows.
+    pub async fn rows(&self, table: &str, count: usize, limit: Duration) -> serde_json::Value {
+        let arguments = [self.script_arguments(), vec!["--table".to_owned(), table.to_owned()]].concat();
+        until(&format!("{count} rows in {table}"), limit, || async {
+            let text = python("read_rows.py", &arguments).await;
+            let read: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            (read["rows"].as_array().map(Vec::len) == Some(count)).then_some(read)
+        })
+        .await
     }
 
     /// Asserts that `table` holds each of the ids `0..total` exactly once and nothing else, as both engines see it.

@@ -1,6 +1,7 @@
 //! End to end: the real binary, real servers, and query engines that know nothing of Frazil.
 
 mod e2e {
+    mod audit;
     mod catalog;
     mod cloud_events;
     mod datasets;

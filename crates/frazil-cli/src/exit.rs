@@ -2,6 +2,7 @@
 //!
 //! Codes follow sysexits where one fits, so that an init system or a script can tell causes apart.
 
+use std::fmt;
 use std::process::ExitCode;
 
 /// The command line is wrong (`EX_USAGE`).
@@ -31,8 +32,14 @@ impl Failure {
 
     /// Tells the user on stderr and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("frazil: {:#}", self.error);
+        eprintln!("frazil: {self}");
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
     }
 }
 

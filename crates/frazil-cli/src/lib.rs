@@ -5,6 +5,7 @@
 
 mod admin;
 mod args;
+mod audit;
 mod config;
 mod dead_letter;
 mod dev;

@@ -11,7 +11,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use frazil_core::StreamName;
 use frazil_core::stream::StreamDefinition;
+use serde_json::json;
 
+use crate::audit::{Deed, audited};
 use crate::exit::Failure;
 use crate::reach::{self, ReachArgs};
 use crate::units::{Size, Span};
@@ -119,7 +121,8 @@ async fn create(args: CreateArgs) -> Result<ExitCode, Failure> {
     args.policy.apply(&config, &mut definition)?;
     let log = reach::log(&config).await?;
     log.ensure_bucket(config.nats.control_replicas).await.context("cannot make the control bucket")?;
-    make(&log, &definition).await?;
+    let deed = Deed { action: "stream.create", payload: json!({"stream": definition.name, "definition": definition}) };
+    audited(&config, &log, deed, async { Ok(make(&log, &definition).await?) }).await?;
     println!("stream {} with {} shard(s) is ready", definition.name, definition.shards);
     Ok(ExitCode::SUCCESS)
 }

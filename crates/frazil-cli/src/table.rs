@@ -34,6 +34,8 @@ pub(crate) async fn run(args: TableArgs) -> Result<ExitCode, Failure> {
     }
 }
 
+pub(crate) use create::create;
+
 pub(crate) fn ident(name: &TableName) -> TableIdent {
     frazil_iceberg::table_ident(name.namespace(), name.table())
 }

@@ -6,7 +6,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use frazil_core::rate::RateLimits;
 use frazil_core::token::{Pattern, Token, TokenRecord};
+use serde_json::json;
 
+use crate::audit::{Deed, audited};
 use crate::exit::Failure;
 use crate::limits::{self, LimitArgs};
 use crate::reach::{self, ReachArgs};
@@ -114,7 +116,9 @@ async fn create(args: CreateArgs) -> Result<ExitCode, Failure> {
     args.limits.apply(&mut record.limits)?;
     let log = reach::log(&config).await?;
     log.ensure_bucket(config.nats.control_replicas).await.context("cannot make the control bucket")?;
-    log.control().put_token(&record).await.context("cannot store the token")?;
+    let deed = Deed { action: "token.create", payload: json!({"token": token_json(&record)}) };
+    let change = async { Ok(log.control().put_token(&record).await.context("cannot store the token")?) };
+    audited(&config, &log, deed, change).await?;
     println!("{}", token.reveal());
     eprintln!("token {} ({}) is ready; it is not shown again", record.id, record.name);
     Ok(ExitCode::SUCCESS)
@@ -154,7 +158,7 @@ fn joined(patterns: &[Pattern]) -> String {
 
 /// Without the hash: nobody needs it.
 fn token_json(token: &TokenRecord) -> serde_json::Value {
-    serde_json::json!({
+    json!({
         "id": token.id,
         "name": token.name,
         "streams": token.streams,
@@ -177,7 +181,9 @@ async fn revoke(args: RevokeArgs) -> Result<ExitCode, Failure> {
         let problem = if found.is_empty() { "there is no token" } else { "more than one token is called" };
         return Err(anyhow::anyhow!("{problem} {}; see `frazil token list` for ids", args.token).into());
     };
-    log.control().delete_token(&token.id).await.context("cannot delete the token")?;
+    let deed = Deed { action: "token.revoke", payload: json!({"token": token_json(token)}) };
+    let change = async { Ok(log.control().delete_token(&token.id).await.context("cannot delete the token")?) };
+    audited(&config, &log, deed, change).await?;
     println!("token {} ({}) is revoked", token.id, token.name);
     Ok(ExitCode::SUCCESS)
 }

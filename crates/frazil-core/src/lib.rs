@@ -13,9 +13,10 @@
 //! 4. [`rewind`]: positions that never go back; [`checkpoint`]: how much of a shard a table contains; [`receipt`]: what a client is told; [`replay`]: which dead
 //!    letters became rows after all.
 //!
-//! [`metrics_report`] makes events of what Iceberg clients report about scans and commits.
+//! [`metrics_report`] makes events of what Iceberg clients report about scans and commits, [`audit`] of what people change.
 //! [`limits`] names every bound that is not a setting; [`rate`] says how much senders may send.
 
+pub mod audit;
 pub mod checkpoint;
 pub mod continuity;
 pub mod envelope;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use frazil_tests::cluster::{Cluster, Options};
-use frazil_tests::lake::{Lake, python};
+use frazil_tests::lake::Lake;
 use frazil_tests::process::Process;
 use frazil_tests::role::Role;
-use frazil_tests::{tools, until};
+use frazil_tests::tools;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -72,17 +72,6 @@ async fn post(url: &str, token: Option<&str>, report: &Value) -> Response {
     token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth).send().await.expect("answers")
 }
 
-/// The table as PyIceberg reads it, as soon as it has so many rows.
-async fn rows(lake: &Lake, table: &str, count: usize) -> Value {
-    let arguments = [lake.script_arguments(), vec!["--table".to_owned(), table.to_owned()]].concat();
-    until(&format!("{count} rows in {table}"), LIMIT, || async {
-        let text = python("read_rows.py", &arguments).await;
-        let read: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        (read["rows"].as_array().map(Vec::len) == Some(count)).then_some(read)
-    })
-    .await
-}
-
 /// Asserts that a row has these values, is null elsewhere, and has its system columns.
 fn assert_row(read: &Value, expected: &Value, extra: &Value) {
     let row = read["rows"][0].as_object().expect("a row");
@@ -114,7 +103,7 @@ async fn a_report_to_a_proxy_becomes_a_row() {
         let status = answer.status().as_u16();
         assert_eq!((status, answer.text().await.expect("a body")), (204, String::new()));
     }
-    let read = rows(&cluster.lake, SCANS, 1).await;
+    let read = cluster.lake.rows(SCANS, 1, LIMIT).await;
     let expected = json!({
         "table_name": "lake.mycat.sales",
         "snapshot_id": 6_656_377_125_404_557_408_i64,
@@ -134,7 +123,7 @@ async fn a_report_to_a_proxy_becomes_a_row() {
     let types = ["table_name", "snapshot_id", "schema_id", "projected_field_ids"].map(|column| &read["types"][column]);
     assert_eq!(types, ["string", "long", "int", "string"]);
 
-    let read = rows(&cluster.lake, COMMITS, 1).await;
+    let read = cluster.lake.rows(COMMITS, 1, LIMIT).await;
     let expected = json!({
         "table_name": "lake.mycat.sales",
         "snapshot_id": 6_656_377_125_404_557_408_i64,
@@ -168,7 +157,7 @@ async fn the_configuration_names_stream_and_namespace_or_switches_reports_off() 
     // Two levels: the first is the catalog.
     let proxy = Role::proxy(&cluster, &[(namespace, "frazil.ops")]).await;
     assert_eq!(post(&format!("{}{path}", proxy.url), token, &scan()).await.status(), 204);
-    rows(&cluster.lake, "ops.iceberg_scan_report", 1).await;
+    cluster.lake.rows("ops.iceberg_scan_report", 1, LIMIT).await;
     let proxy = Role::proxy(&cluster, &[(stream, "nowhere")]).await;
     let answer = post(&format!("{}{path}", proxy.url), token, &scan()).await;
     assert_eq!(answer.status(), 404);
@@ -205,9 +194,9 @@ async fn the_embedded_catalog_of_dev_forwards_what_engines_report() {
         let answer = post(&format!("{uri}/v1/namespaces/mycat/tables/sales/metrics"), None, &report).await;
         assert_eq!(answer.status(), 204);
     }
-    let read = rows(&lake, SCANS, 1).await;
+    let read = lake.rows(SCANS, 1, LIMIT).await;
     assert_eq!(read["rows"][0]["result_data_files"], 1);
-    let read = rows(&lake, COMMITS, 1).await;
+    let read = lake.rows(COMMITS, 1, LIMIT).await;
     assert_eq!(read["rows"][0]["total_duration_ns"], 370_474_587);
     let extra: Value = serde_json::from_str(read["rows"][0]["__extra__"].as_str().expect("text")).expect("JSON");
     assert_eq!(extra["path"], path("frazil"), "the prefix tells of the catalog");

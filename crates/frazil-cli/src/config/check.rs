@@ -17,6 +17,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
     nats(&config.nats, &mut wrong);
     wrong.extend(config.object_storage.complaints());
+    wrong.extend(config.audit.complaints(!config.catalogs.is_empty()));
     for (name, section) in &config.catalogs {
         catalog(name, section, &mut wrong);
     }

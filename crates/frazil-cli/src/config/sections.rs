@@ -3,6 +3,7 @@
 //! Every key has a default, so that one key alone (an environment variable) can be checked; what is required is said
 //! by `check`.
 
+mod audit;
 mod catalogs;
 mod nats;
 mod object_storage;
@@ -16,6 +17,7 @@ use frazil_writer::config::Backoff;
 use frazil_writer::{FlushPolicy, WriterConfig};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use audit::AuditSection;
 pub(crate) use catalogs::{AuthKind, AuthSection, CatalogSection};
 pub(crate) use nats::NatsSection;
 pub(crate) use object_storage::ObjectStorageSection;
@@ -40,6 +42,7 @@ pub(crate) struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) catalog: Option<EmbeddedSection>,
     pub(crate) object_storage: ObjectStorageSection,
+    pub(crate) audit: AuditSection,
     pub(crate) catalogs: BTreeMap<String, CatalogSection>,
 }
 

@@ -304,6 +304,24 @@ fn metrics_reports_go_where_it_says() {
 }
 
 #[test]
+fn audit_events_go_where_it_says() {
+    const LAKE: &str = "[catalogs.lake]\nuri = \"http://127.0.0.1:8181\"\n";
+    let audit = |keys: &str| read(&format!("{LAKE}[audit]\n{keys}\n"), &[]).map(|config| config.audit);
+    assert_eq!(audit("").expect("valid").stream, None, "off unless a stream is named");
+    let section = audit("stream = \"trail\"\nnamespace = \"lake.ops\"").expect("valid");
+    let table = section.table("other").expect("a name").to_string();
+    assert_eq!((section.stream.expect("named").as_str(), table.as_str()), ("trail", "lake.ops.platform_event_logs"));
+    for (text, words) in [
+        (format!("{LAKE}[audit]\nnamespace = \"a..b\""), "audit.namespace: "),
+        (format!("{LAKE}[audit]\nuser = \"\""), "audit.user: must not be empty"),
+        ("[audit]\nstream = \"trail\"".to_owned(), "audit.stream: the events need a table"),
+    ] {
+        let message = refusal(&text, &[]);
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
 fn what_is_shown_can_be_read_again() {
     let shown = toml::to_string(&Config::default()).expect("shown");
     assert_eq!(read(&shown, &[]).expect("valid"), Config::default());

@@ -15,10 +15,12 @@ use frazil_writer::replay::{INDEX_COLUMNS, Job, LETTER_COLUMNS, LetterRows, Lett
 use frazil_writer::sink::IcebergSink;
 use futures::TryStreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::policies::policies;
 use super::read::{self, DeadLetters};
 use super::report::Summary;
+use crate::audit::{Deed, audited_elsewhere};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::reach::{self, ReachArgs};
@@ -84,9 +86,13 @@ pub(super) async fn run(args: ReplayArgs) -> Result<ExitCode, Failure> {
     let mut summary = Summary::new(&letters.main_name.dead_letter(), &into, args.dry_run);
     let options =
         Options { into, reason: args.reason, stream: args.stream, rows: args.batch_rows, dry_run: args.dry_run };
-    let failure = replay(catalogs.clone(), &letters, source, options, policies, &progress, &mut summary).await.err();
+    let deed = deed(&letters, &options);
+    let (dry_run, progress) = (args.dry_run, &progress);
+    let change = replay(catalogs.clone(), &letters, source, options, policies, progress, &mut summary);
+    let change = async { Ok(change.await?) };
+    let outcome = if dry_run { change.await } else { audited_elsewhere(&config, deed, change).await };
     progress.finish_and_clear();
-    Ok(summary.print(failure, args.json))
+    Ok(summary.print(outcome.err().as_ref(), args.json))
 }
 
 /// What of the arguments decides about letters.
@@ -97,6 +103,13 @@ pub(super) struct Options {
     pub(super) stream: Option<StreamName>,
     pub(super) rows: usize,
     pub(super) dry_run: bool,
+}
+
+fn deed(letters: &DeadLetters, options: &Options) -> Deed {
+    let Options { into, reason, stream, .. } = options;
+    let from = letters.main_name.dead_letter().to_string();
+    let payload = json!({"from": from, "into": into.to_string(), "reason": reason, "stream": stream});
+    Deed { action: "dead_letter.replay", payload }
 }
 
 /// The table the letters were meant for, and the one that gets the rows.

@@ -6,6 +6,8 @@ use frazil_core::TableName;
 use frazil_writer::replay::{Example, Report};
 use serde_json::json;
 
+use crate::exit::Failure;
+
 /// The summary of a replay.
 #[derive(Debug)]
 pub(super) struct Summary {
@@ -21,8 +23,8 @@ impl Summary {
     }
 
     /// Prints it, and says how it went.
-    pub(super) fn print(&self, failure: Option<anyhow::Error>, as_json: bool) -> ExitCode {
-        let failure = failure.map(|error| format!("{error:#}"));
+    pub(super) fn print(&self, failure: Option<&Failure>, as_json: bool) -> ExitCode {
+        let failure = failure.map(Failure::to_string);
         if as_json {
             println!("{}", self.json(failure.as_deref()));
         } else if failure.is_none() || self.report.looked_at > 0 {

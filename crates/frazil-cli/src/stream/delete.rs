@@ -6,8 +6,12 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use frazil_core::StreamName;
+use frazil_core::stream::StreamDefinition;
+use frazil_log::Log;
+use serde_json::json;
 
 use super::show;
+use crate::audit::{Deed, audited};
 use crate::exit::Failure;
 use crate::reach::{self, ReachArgs};
 
@@ -32,6 +36,10 @@ pub(super) struct DeleteArgs {
 
 pub(super) async fn run(args: DeleteArgs) -> Result<ExitCode, Failure> {
     let config = args.reach.resolve()?;
+    if config.audit.stream.as_ref() == Some(&args.name) {
+        let why = format!("stream {} takes the audit events: name another one in [audit] first", args.name);
+        return Err(Failure::usage(anyhow!(why)));
+    }
     let log = reach::log(&config).await?;
     let definition = show::find(&log, &args.name).await?;
     let states = show::shards(&log, &definition).await?;
@@ -48,13 +56,19 @@ pub(super) async fn run(args: DeleteArgs) -> Result<ExitCode, Failure> {
         println!("nothing deleted");
         return Ok(ExitCode::FAILURE);
     }
-    // The definition first: proxies then refuse new events before the log goes away.
-    log.control().delete_stream(&args.name).await.context("cannot delete the definition")?;
+    let payload = json!({"stream": args.name, "definition": definition, "uncommitted_messages": uncommitted});
+    audited(&config, &log, Deed { action: "stream.delete", payload }, delete(&log, &definition)).await?;
+    println!("stream {} is deleted", args.name);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The definition first: proxies then refuse new events before the log goes away.
+async fn delete(log: &Log, definition: &StreamDefinition) -> Result<(), Failure> {
+    log.control().delete_stream(&definition.name).await.context("cannot delete the definition")?;
     for shard in definition.all_shards() {
         log.delete_shard(&shard).await.with_context(|| format!("cannot delete shard {shard}"))?;
     }
-    println!("stream {} is deleted", args.name);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Asks on the terminal; the answer is the stream's name, because `y` is typed too easily.

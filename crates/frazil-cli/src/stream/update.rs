@@ -7,9 +7,11 @@ use clap::{Args, ValueEnum};
 use frazil_core::StreamName;
 use frazil_core::stream::StreamDefinition;
 use frazil_log::Log;
+use serde_json::json;
 
 use super::policy::PolicyArgs;
 use super::show;
+use crate::audit::{Deed, audited};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::reach::{self, ReachArgs};
@@ -68,7 +70,11 @@ pub(super) async fn run(args: UpdateArgs) -> Result<ExitCode, Failure> {
     let config = args.reach.resolve()?;
     let log = reach::log(&config).await?;
     let present = show::find(&log, &args.name).await?;
-    let changed = store(&log, &present, |definition| changed(&args, &config, definition)).await?;
+    let planned = changed(&args, &config, present.clone())?;
+    let deed =
+        Deed { action: "stream.update", payload: json!({"stream": args.name, "before": present, "after": planned}) };
+    let change = store(&log, &present, |definition| changed(&args, &config, definition));
+    let changed = audited(&config, &log, deed, change).await?;
     let outcome = if changed == present { "is as it was" } else { "is changed" };
     println!("stream {} {outcome}", args.name);
     Ok(ExitCode::SUCCESS)

@@ -11,8 +11,10 @@ use frazil_core::schema::{Schema, TS_COLUMN};
 use frazil_iceberg::create::create_table;
 use frazil_iceberg::spec::TableIdent;
 use frazil_iceberg::{CatalogError, CreateTable, RestCatalog};
+use serde_json::json;
 
 use crate::args::key_value;
+use crate::audit::{Deed, audited_elsewhere};
 use crate::exit::Failure;
 use crate::reach::{self, ReachArgs};
 use crate::schema_file;
@@ -80,7 +82,13 @@ pub(super) async fn run(args: CreateArgs) -> Result<ExitCode, Failure> {
     let config = args.reach.resolve()?;
     let name = reach::table_name(&config, &args.name)?;
     let catalog = reach::catalog_of(&config, &name).await?;
-    let Some(table) = create(&catalog, &super::ident(&name), request, args.if_not_exists).await? else {
+    let deed = Deed {
+        action: "table.create",
+        payload: json!({"table": name.to_string(), "schema": schema.to_value(), "properties": request.properties}),
+    };
+    let ident = super::ident(&name);
+    let change = async { Ok(create(&catalog, &ident, request, args.if_not_exists).await?) };
+    let Some(table) = audited_elsewhere(&config, deed, change).await? else {
         println!("table {name} exists already and is left as it is");
         return Ok(ExitCode::SUCCESS);
     };
@@ -93,7 +101,10 @@ pub(super) async fn run(args: CreateArgs) -> Result<ExitCode, Failure> {
 }
 
 /// The created table; `None` if there was one and that is fine.
-async fn create(
+///
+/// # Errors
+/// What the catalog refuses.
+pub(crate) async fn create(
     catalog: &RestCatalog,
     ident: &TableIdent,
     request: CreateTable,
