@@ -17,10 +17,13 @@ import catalogs
 import coexistence
 import matrix
 import report
+import reports
 import selfcheck
 import stores
 import tables
 from deployment import Deployment
+
+PARTS = ("read", "write", "reports")
 
 
 def parse_arguments():
@@ -28,13 +31,13 @@ def parse_arguments():
     parser.add_argument("--engine", action="append", choices=matrix.ENGINES, help="repeatable; all if not given")
     parser.add_argument("--catalog", action="append", choices=catalogs.CATALOGS, help="repeatable; all if not given")
     parser.add_argument("--store", action="append", choices=stores.STORES, help="repeatable; all if not given")
-    parser.add_argument("--part", action="append", choices=("read", "write"), help="repeatable; both if not given")
+    parser.add_argument("--part", action="append", choices=PARTS, help="repeatable; all if not given")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of the values that are sent")
     parser.add_argument("--results", type=pathlib.Path, help="write the results here, too, as JSON")
     parser.add_argument("--report", type=pathlib.Path, nargs="+", help="run nothing: write the page from such files")
     arguments = parser.parse_args()
-    arguments.part = arguments.part or ["read", "write"]
+    arguments.part = arguments.part or list(PARTS)
     return arguments
 
 
@@ -77,6 +80,9 @@ def run(catalog, store, full, arguments, results):
             if full and "write" in arguments.part and name in coexistence.SCRIPTS:
                 done = coexistence.run(deployment, name)
                 cells |= {f"write: {subject}": outcome for subject, outcome in done.items()}
+            if full and "reports" in arguments.part:
+                done = reports.run(deployment, name)
+                cells |= {f"reports: {subject}": outcome for subject, outcome in done.items()}
             results["cells"] += [
                 {"engine": name, "catalog": catalog, "store": store, "subject": subject, "outcome": outcome}
                 for subject, outcome in cells.items()
@@ -106,7 +112,7 @@ def main():
     log(f"seed {arguments.seed}")
     for catalog, store, full in deployments(arguments):
         run(catalog, store, full, arguments, results)
-    selected = arguments.engine or arguments.catalog or arguments.store or len(arguments.part) == 1
+    selected = arguments.engine or arguments.catalog or arguments.store or set(arguments.part) != set(PARTS)
     return finish(results, not selected)
 
 

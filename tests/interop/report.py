@@ -41,6 +41,8 @@ def good(cell):
     outcome = cell["outcome"]
     if cell["subject"] == "pruning":
         return outcome in ("1 of 5 files", "no figure")
+    if cell["subject"].startswith("reports: "):
+        return re.fullmatch(r"\d+ equal|none sent", outcome) is not None
     return outcome == "ok" or (cell["subject"] == "write: CREATE VIEW" and outcome.startswith("refused: "))
 
 
@@ -146,9 +148,22 @@ class Report:
         )
         return section("Other writers", text, ["change", *(matrix.ENGINES[name].title for name in engines)], rows, notes)
 
+    def reports(self):
+        notes, rows = Notes(), []
+        for subject in ("scans", "commits"):
+            found = [self.cells.get((name, "embedded", "seaweedfs", f"reports: {subject}")) for name in self.engines]
+            rows.append([subject, *("-" if cell is None else notes.cell(cell) for cell in found)])
+        text = (
+            "[Metrics reports](iceberg-metrics.md) that `frazil catalog` got and forwarded. *n equal*: n reports, as many as\n"
+            "the engine logged; every field, timer and counter of the rows is what it logged, and what the report of a commit\n"
+            "has in common with the summary of its snapshot is the same, too. *none sent*: it scanned, and no report came; only\n"
+            "Iceberg's Java library has them, which Spark and Trino use. *-*: the engine commits nothing here.\n"
+        )
+        return section("Metrics reports", text, ["reports of", *self.titles()], rows, notes)
+
 
 def write(results):
     """Writes the page."""
     report = Report(results)
-    parts = [report.versions(), report.types(), report.shapes(), report.places(), report.writes()]
+    parts = [report.versions(), report.types(), report.shapes(), report.places(), report.writes(), report.reports()]
     PAGE.write_text((HEAD + "".join(parts)).rstrip() + "\n")

@@ -44,8 +44,11 @@ class Server:
             raise
 
     def stop(self):
+        """Ends the server and returns its log."""
         self.process.stop()
+        log = self.process.log.read_text(errors="replace")
         shutil.rmtree(self.folder, ignore_errors=True)
+        return log
 
     def connect(self):
         from trino.dbapi import connect
@@ -56,7 +59,9 @@ class Server:
         from trino.exceptions import TrinoConnectionError, TrinoQueryError
 
         try:
-            return self.execute("SELECT node_id FROM system.runtime.nodes WHERE state = 'active'")
+            # The node is known before it is known to have the catalog.
+            nodes = self.execute("SELECT node_id FROM system.runtime.nodes WHERE state = 'active'")
+            return nodes and self.execute("SELECT schema_name FROM lake.information_schema.schemata")
         except (TrinoQueryError, TrinoConnectionError):
             return False
 
