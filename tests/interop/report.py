@@ -54,7 +54,7 @@ class Notes:
 
     def cell(self, cell):
         if cell is None:
-            return ""
+            return "-"
         if good(cell) and not cell["outcome"].startswith("refused"):
             return cell["outcome"]
         if good(cell):
@@ -121,7 +121,12 @@ class Report:
             row = [catalogs.CATALOGS[catalog][0], stores.STORES[store].title]
             rows.append(row + [self.place(name, catalog, store, notes) for name in self.engines])
         core = ", ".join(f"`{name}`" for name in [*tables.CORE, "busy"][:-1]) + " and the one that is being written"
-        text = f"The tables {core}.\nAn empty cell was not run.\n"
+        text = (
+            f"The tables {core}.\n"
+            "Each catalog was run with one store and each store with one catalog, not every pair: Frazil and the engines reach\n"
+            "a store in the same way whatever catalog names it, and SeaweedFS's catalog keeps its tables in SeaweedFS alone.\n"
+            "All types, partition specs and maintenance were run on the first line alone, see above. *-*: not run.\n"
+        )
         return section("Catalogs and stores", text, ["catalog", "store", *self.titles()], rows, notes)
 
     def place(self, engine, catalog, store, notes):
@@ -129,7 +134,7 @@ class Report:
         if start := self.cells.get((engine, catalog, store, "start")):
             return notes.cell(start)
         bad = [notes.cell(cell) for cell in wanted if cell and not good(cell)]
-        return " ".join(dict.fromkeys(bad)) if bad else ("ok" if all(wanted) else "")
+        return " ".join(dict.fromkeys(bad)) if bad else ("ok" if all(wanted) else "-")
 
     def writes(self):
         notes = Notes()
@@ -145,6 +150,8 @@ class Report:
             "What an engine does to a table that Frazil writes at the same time, some 200 events a second. `ok`: it succeeded\n"
             "(after a retry where it lost against a commit of Frazil's), and Frazil went on writing, by the new schema and\n"
             "partitioning. *tables of its own*: the catalog used without Frazil. Last row: every acknowledged event counted.\n"
+            "*-*: the engine has no such command, or its like stands in another line. The engines that are not here only read\n"
+            "in this matrix. Catalog: `frazil catalog`; store: SeaweedFS.\n"
         )
         return section("Other writers", text, ["change", *(matrix.ENGINES[name].title for name in engines)], rows, notes)
 
@@ -152,7 +159,7 @@ class Report:
         notes, rows = Notes(), []
         for subject in ("scans", "commits"):
             found = [self.cells.get((name, "embedded", "seaweedfs", f"reports: {subject}")) for name in self.engines]
-            rows.append([subject, *("-" if cell is None else notes.cell(cell) for cell in found)])
+            rows.append([subject, *map(notes.cell, found)])
         text = (
             "[Metrics reports](iceberg-metrics.md) that `frazil catalog` got and forwarded. *n equal*: n reports, as many as\n"
             "the engine logged; every field, timer and counter of the rows is what it logged, and what the report of a commit\n"
