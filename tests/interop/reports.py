@@ -20,6 +20,7 @@ from processes import until
 SCRIPTS = {"spark35": "spark_reports.py", "spark40": "spark_reports.py", "trino": "trino_reports.py"}
 REPORTERS = ("spark35", "spark40", "trino")
 KINDS = {"scan": "ScanReport", "commit": "CommitReport"}
+# Columns that have another name in the summaries of snapshots.
 SUMMARY = {"removed_data_files": "deleted-data-files", "removed_records": "deleted-records"}
 SUMMARY |= {"removed_files_size_in_bytes": "removed-files-size", "added_files_size_in_bytes": "added-files-size"}
 SUMMARY |= {"total_files_size_in_bytes": "total-files-size"}
@@ -148,11 +149,10 @@ def expression(value):
         return str(value).lower()
     if value["type"] in ("and", "or"):
         return f"({expression(value['left'])} {value['type']} {expression(value['right'])})"
-    reference = f'ref(name="{value["term"]}")'
-    if value["type"] == "not-null":
-        return f"not_null({reference})"
-    signs = {"eq": "==", "lt": "<", "lt-eq": "<=", "gt": ">", "gt-eq": ">="}
-    return f'{reference} {signs[value["type"]]} "{value["value"]}"'
+    signs = {"eq": "==", "not-eq": "!=", "lt": "<", "lt-eq": "<=", "gt": ">", "gt-eq": ">="}
+    if value["type"] in signs:
+        return f'ref(name="{value["term"]}") {signs[value["type"]]} "{value["value"]}"'
+    return f'not_null(ref(name="{value["term"]}"))' if value["type"] == "not-null" else json.dumps(value)
 
 
 def compare(sent, rows):
