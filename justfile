@@ -42,6 +42,11 @@ test:
     cargo build --workspace --bins --tests --locked
     cargo test --workspace --locked
 
+# Real query engines read what Frazil wrote: the part of ./scripts/interop that needs nothing but the tools of the tests.
+engines:
+    cargo build --workspace --bins --locked
+    .tools/venv/bin/python -B tests/interop --core
+
 # Every fuzz target for ten seconds, from the committed corpus.
 fuzz:
     ./scripts/fuzz --seconds 10 --jobs 2 --seed 1

@@ -3,8 +3,10 @@
 import dataclasses
 
 from processes import Process, free_port
-from snippets import INTEROP, ROOT, snippet
+from snippets import INTEROP, ROOT, java25, snippet
 from stores import ACCESS_KEY, REGION, SECRET_KEY
+
+NESSIE = "0.99.0"
 
 
 @dataclasses.dataclass
@@ -56,10 +58,39 @@ def fixture(store, folder):
     return Catalog(f"http://127.0.0.1:{port}", {}, process=process)
 
 
+def nessie(store, folder):
+    """Nessie, its branch `main`, with everything in memory. It wants Java 21 or newer."""
+    port, management = free_port(), free_port()
+    s3 = "nessie.catalog.service.s3.default-options"
+    properties = {
+        "quarkus.http.host": "127.0.0.1",
+        "quarkus.http.port": port,
+        "quarkus.management.host": "127.0.0.1",
+        "quarkus.management.port": management,
+        "nessie.version.store.type": "IN_MEMORY",
+        "nessie.catalog.default-warehouse": "lake",
+        "nessie.catalog.warehouses.lake.location": "s3://lake/nessie",
+        f"{s3}.endpoint": store.endpoint,
+        f"{s3}.path-style-access": "true",
+        f"{s3}.region": REGION,
+        f"{s3}.request-signing-enabled": "false",
+        f"{s3}.access-key": "urn:nessie-secret:quarkus:store-keys",
+        "store-keys.name": ACCESS_KEY,
+        "store-keys.secret": SECRET_KEY,
+    }
+    options = ["-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    options += [f"-D{key}={value}" for key, value in properties.items()]
+    jar = INTEROP / f"nessie/nessie-quarkus-{NESSIE}-runner.jar"
+    process = Process("nessie", [java25(), *options, "-jar", jar], folder)
+    process.answers(f"http://127.0.0.1:{port}/iceberg/v1/config")
+    return Catalog(f"http://127.0.0.1:{port}/iceberg", {}, process=process)
+
+
 # Name -> (title, version, how to start it, its page).
 CATALOGS = {
     "embedded": ("`frazil catalog`", "this version", embedded, "catalogs/embedded.md"),
     "seaweedfs": ("SeaweedFS", "4.48", seaweedfs, "catalogs/seaweedfs.md"),
+    "nessie": ("Nessie", NESSIE, nessie, "catalogs/nessie.md"),
     "fixture": ("Apache Iceberg REST fixture", "1.10.1", fixture, "catalogs/iceberg-rest-fixture.md"),
 }
 

@@ -11,7 +11,7 @@ import urllib.request
 
 import catalogs
 from processes import Process, free_port, until
-from snippets import ROOT, TOOLS
+from snippets import ROOT, TOOLS, snippet
 from stores import STORES
 
 
@@ -38,12 +38,12 @@ class Deployment:
         self.start_nats()
         self.config = self.folder / "frazil.toml"
         self.config.write_text(self.configuration())
-        if catalog == "embedded":
-            self.role("catalog").answers(f"{self.catalog.uri}/v1/config")
         for stream, settings in {"default": [], "evolving": ["--unknown-fields", "evolve"]}.items():
             self.frazil("stream", "create", stream, "--shards", "2", "--max-bytes", "1GiB", *settings)
         words = self.frazil("token", "create", "--name", "interop", "--stream", "*", "--table", "*").split()
         self.token = next(word for word in words if word.startswith("frz_"))
+        if catalog == "embedded":
+            self.start_catalog()
         self.role("proxy").answers(f"{self.url}/readyz")
         self.role("writer", "--ordinal", "0", "--replicas", "1")
         for stream in ("default", "evolving"):
@@ -59,6 +59,15 @@ class Deployment:
         config = self.folder / "nats.conf"
         config.write_text(f"host: 127.0.0.1\nport: {self.nats_port}\nmax_payload: 4MB\n{store}\n")
         self.keep(Process("nats", [TOOLS / "bin/nats-server", "-c", config], self.folder)).listens(self.nats_port)
+
+    def start_catalog(self):
+        """`frazil catalog`, which forwards the metrics reports that engines send it to the proxy."""
+        token = self.folder / "engines-token"
+        token.write_text(self.token)
+        values = {"http://127.0.0.1:8080": self.url, "/run/secrets/engines-token": str(token)}
+        forwarding = snippet("iceberg-metrics.md", "From the embedded catalog", values)
+        self.config.write_text(f"{self.config.read_text()}\n{forwarding}")
+        self.role("catalog").answers(f"{self.catalog.uri}/v1/config")
 
     def keep(self, process):
         self.running.append(process)

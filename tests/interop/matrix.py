@@ -41,12 +41,15 @@ ENGINES = {
     "spark35": Engine("Spark 3.5", "engines/spark.md", SPARK35, "spark.py", jars("3.5_2.12")),
     "spark40": Engine("Spark 4.0", "engines/spark.md", SPARK40, "spark.py", jars("4.0_2.13")),
     "trino": Engine("Trino", "engines/trino.md", READERS, "trino_driver.py"),
-    "pyiceberg": Engine("PyIceberg", "engines/pyiceberg.md", READERS, "pyiceberg_driver.py"),
+    "pyiceberg": Engine("PyIceberg", "engines/pyiceberg.md", MAIN, "pyiceberg_driver.py"),
     "duckdb": Engine("DuckDB", "engines/duckdb.md", MAIN, "duckdb_driver.py"),
     "clickhouse": Engine("ClickHouse", "engines/clickhouse.md", READERS, "clickhouse.py"),
     "polars": Engine("Polars", "engines/polars.md", READERS, "polars_driver.py"),
     "daft": Engine("Daft", "engines/daft.md", READERS, "daft_driver.py"),
+    "datafusion": Engine("DataFusion", "engines/datafusion.md", MAIN, "datafusion_driver.py"),
 }
+# The engines of ./scripts/test: they run in the Python that all tests use.
+CORE = [name for name, engine in ENGINES.items() if engine.python == MAIN]
 
 
 class Load:

@@ -41,6 +41,8 @@ def good(cell):
     outcome = cell["outcome"]
     if cell["subject"] == "pruning":
         return outcome in ("1 of 5 files", "no figure")
+    if cell["subject"].startswith("reports: "):
+        return re.fullmatch(r"\d+ equal|none sent", outcome) is not None
     return outcome == "ok" or (cell["subject"] == "write: CREATE VIEW" and outcome.startswith("refused: "))
 
 
@@ -52,7 +54,7 @@ class Notes:
 
     def cell(self, cell):
         if cell is None:
-            return ""
+            return "-"
         if good(cell) and not cell["outcome"].startswith("refused"):
             return cell["outcome"]
         if good(cell):
@@ -119,7 +121,12 @@ class Report:
             row = [catalogs.CATALOGS[catalog][0], stores.STORES[store].title]
             rows.append(row + [self.place(name, catalog, store, notes) for name in self.engines])
         core = ", ".join(f"`{name}`" for name in [*tables.CORE, "busy"][:-1]) + " and the one that is being written"
-        text = f"The tables {core}.\nAn empty cell was not run.\n"
+        text = (
+            f"The tables {core}.\n"
+            "Each catalog was run with one store and each store with one catalog, not every pair: Frazil and the engines reach\n"
+            "a store in the same way whatever catalog names it, and SeaweedFS's catalog keeps its tables in SeaweedFS alone.\n"
+            "All types, partition specs and maintenance were run on the first line alone, see above. *-*: not run.\n"
+        )
         return section("Catalogs and stores", text, ["catalog", "store", *self.titles()], rows, notes)
 
     def place(self, engine, catalog, store, notes):
@@ -127,7 +134,7 @@ class Report:
         if start := self.cells.get((engine, catalog, store, "start")):
             return notes.cell(start)
         bad = [notes.cell(cell) for cell in wanted if cell and not good(cell)]
-        return " ".join(dict.fromkeys(bad)) if bad else ("ok" if all(wanted) else "")
+        return " ".join(dict.fromkeys(bad)) if bad else ("ok" if all(wanted) else "-")
 
     def writes(self):
         notes = Notes()
@@ -143,12 +150,27 @@ class Report:
             "What an engine does to a table that Frazil writes at the same time, some 200 events a second. `ok`: it succeeded\n"
             "(after a retry where it lost against a commit of Frazil's), and Frazil went on writing, by the new schema and\n"
             "partitioning. *tables of its own*: the catalog used without Frazil. Last row: every acknowledged event counted.\n"
+            "*-*: the engine has no such command, or its like stands in another line. The engines that are not here only read\n"
+            "in this matrix. Catalog: `frazil catalog`; store: SeaweedFS.\n"
         )
         return section("Other writers", text, ["change", *(matrix.ENGINES[name].title for name in engines)], rows, notes)
+
+    def reports(self):
+        notes, rows = Notes(), []
+        for subject in ("scans", "commits"):
+            found = [self.cells.get((name, "embedded", "seaweedfs", f"reports: {subject}")) for name in self.engines]
+            rows.append([subject, *map(notes.cell, found)])
+        text = (
+            "[Metrics reports](iceberg-metrics.md) that `frazil catalog` got and forwarded. *n equal*: n reports, as many as\n"
+            "the engine logged; every field, timer and counter of the rows is what it logged, and what the report of a commit\n"
+            "has in common with the summary of its snapshot is the same, too. *none sent*: it scanned, and no report came; only\n"
+            "Iceberg's Java library has them, which Spark and Trino use. *-*: the engine commits nothing here.\n"
+        )
+        return section("Metrics reports", text, ["reports of", *self.titles()], rows, notes)
 
 
 def write(results):
     """Writes the page."""
     report = Report(results)
-    parts = [report.versions(), report.types(), report.shapes(), report.places(), report.writes()]
+    parts = [report.versions(), report.types(), report.shapes(), report.places(), report.writes(), report.reports()]
     PAGE.write_text((HEAD + "".join(parts)).rstrip() + "\n")

@@ -3,7 +3,10 @@
 import copy
 
 import matrix
+import reports
 import tables
+
+REPORT = {"snapshot_id": 7, "result_data_files": 1}
 
 
 def read(table, change):
@@ -25,6 +28,7 @@ def check():
         read(long, lambda rows: rows),
         matrix.judge_busy([([1, 2, 3], None), ([1, 2, 3, 4], None)], 3, 10),
         matrix.judge_totals({"spec_day": (total, None)}, [day]),
+        reports.compare([REPORT], [REPORT]) or "ok",
     ]
     assert right == ["ok"] * len(right), right
     wrong = {
@@ -39,6 +43,10 @@ def check():
         "an id that was not sent": matrix.judge_busy([([1, 2, 30], None)], 3, 10),
         "a wrong count": matrix.judge_totals({"spec_day": ((total[0] + 1, *total[1:]), None)}, [day]),
         "a wrong sum": matrix.judge_totals({"spec_day": ((*total[:2], 0), None)}, [day]),
+        "another figure in a report": reports.compare([REPORT], [REPORT | {"result_data_files": 2}]),
+        "a figure that a report has not": reports.compare([REPORT], [REPORT | {"skipped_data_files": 0}]),
+        "a missing report": reports.compare([REPORT, REPORT], [REPORT]),
+        "a report twice": reports.compare([REPORT], [REPORT, REPORT]),
         "too few rows for a day": matrix.judge_pruned({"rows": 1, "files": 1, "of": 5}, None),
     }
     missed = [name for name, outcome in wrong.items() if not outcome.startswith("differs") and "rows" not in outcome]

