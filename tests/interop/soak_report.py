@@ -13,7 +13,6 @@ HEAD = """# Soak
 Written by `./scripts/soak`, not by hand: a real deployment (nats-server, SeaweedFS, the embedded catalog, one proxy, one writer)
 under a steady load into one table, while [Spark](engines/spark.md) compacts and expires it and [Trino](engines/trino.md) asks it.
 All of it, the load included, ran on one machine with {cores} cores.
-
 """
 
 
