@@ -249,7 +249,7 @@ impl RestCatalog {
         updates: Vec<TableUpdate>,
     ) -> Result<LoadedMetadata, CommitError> {
         let url = self.table_url(ident).map_err(CommitError::Rejected)?;
-        let body = wire::CommitTable { identifier: ident, requirements: &requirements, updates: &updates };
+        let body = wire::CommitTable::new(ident, &requirements, &updates);
         let body = to_json(&body).map_err(CommitError::Rejected)?;
         let answer = self.inner.transport.send_commit(&url, body).await?;
         // It is committed, even if we cannot read the answer: the table itself has to tell.

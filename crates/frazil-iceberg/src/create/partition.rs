@@ -1,6 +1,6 @@
 //! Partition specs as people write them. Pure.
 
-use iceberg::spec::{Schema, Transform, UnboundPartitionSpec};
+use iceberg::spec::{Schema, Transform, UnboundPartitionField, UnboundPartitionSpec};
 
 use super::{DefinitionError, term};
 use crate::manifest_file;
@@ -8,6 +8,9 @@ use crate::manifest_file;
 /// The id of a table's first spec. The REST API lets clients leave it out, but Apache Iceberg's own parser does not, and
 /// catalogs written in Java use that.
 const FIRST_SPEC_ID: i32 = 0;
+/// The id of a table's first partition field, by the specification's convention. The REST API leaves ids to the catalog,
+/// but not every catalog does.
+const FIRST_FIELD_ID: i32 = 1000;
 
 /// Reads a partition spec in the notation of the field: terms separated by commas, each `transform(column)`,
 /// `bucket(16, column)`, `truncate(4, column)` (arguments in either order) or a bare column name (also
@@ -24,7 +27,7 @@ pub fn parse_partition_spec(text: &str, schema: &Schema) -> Result<UnboundPartit
     if text.trim().is_empty() {
         return Ok(builder.build());
     }
-    for term in term::split(text) {
+    for (field_id, term) in (FIRST_FIELD_ID..).zip(term::split(text)) {
         let term = term.trim();
         let invalid = |reason: String| DefinitionError::PartitionField { term: term.to_owned(), reason };
         let (transform, column, field) = term::resolve(term, schema).map_err(invalid)?;
@@ -40,7 +43,12 @@ pub fn parse_partition_spec(text: &str, schema: &Schema) -> Result<UnboundPartit
             return Err(invalid(format!("only one partition field can be of type fixed[{length}]")));
         }
         builder = builder
-            .add_partition_field(field.id, name, transform)
+            .add_partition_fields([UnboundPartitionField {
+                source_id: field.id,
+                field_id: Some(field_id),
+                name,
+                transform,
+            }])
             .map_err(|error| invalid(error.message().to_owned()))?;
     }
     Ok(builder.build())

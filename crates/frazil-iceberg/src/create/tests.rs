@@ -73,12 +73,14 @@ fn refusals() {
     assert!(matches!(parse_schema("{}"), Err(DefinitionError::Schema { .. })));
 }
 
-/// Java's parser of create requests refuses a spec without an id ("Cannot parse missing int: spec-id").
+/// Java's parser of create requests refuses a spec without an id ("Cannot parse missing int: spec-id"), Nessie 0.99 also
+/// fields without.
 #[test]
-fn a_spec_has_an_id_for_catalogs_written_in_java() {
+fn a_spec_and_its_fields_have_ids_for_catalogs_written_in_java() {
     let schema = parse_schema(SCHEMA).expect("schema");
-    let spec = serde_json::to_value(parse_partition_spec("day(event_time)", &schema).expect("spec")).expect("JSON");
+    let spec = serde_json::to_value(parse_partition_spec("day(event_time), x", &schema).expect("spec")).expect("JSON");
     assert_eq!(spec["spec-id"], 0, "{spec}");
+    assert_eq!([&spec["fields"][0]["field-id"], &spec["fields"][1]["field-id"]], [1000, 1001], "{spec}");
 }
 
 /// Manifests cannot be written for two partition fields of one `fixed`; uuids and decimals are no such thing.

@@ -193,6 +193,22 @@ fn retry_after_is_read_and_bounded() {
     assert!(policy.wait(30, None) <= Duration::from_secs(2));
 }
 
+#[test]
+fn a_new_schema_goes_with_the_highest_column_id_that_there_ever_was() {
+    // Optional in the protocol; Nessie 0.99 refuses an update without it.
+    let schema = crate::create::parse_schema(SCHEMA).expect("schema");
+    let updates = [TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: -1 }];
+    for (before, expected) in [(None, json!(null)), (Some(0), json!(1)), (Some(7), json!(7))] {
+        let last = |id| TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id: id };
+        let requirements: Vec<_> = before.map(last).into_iter().collect();
+        let ident = ident(&["ns", "t"]);
+        let body = serde_json::to_value(wire::CommitTable::new(&ident, &requirements, &updates)).expect("JSON");
+        assert_eq!(body["updates"][0]["last-column-id"], expected);
+        assert_eq!(body["updates"][0]["action"], "add-schema");
+        assert_eq!(body["updates"][1], json!({"action": "set-current-schema", "schema-id": -1}));
+    }
+}
+
 #[tokio::test]
 async fn a_commit_is_sent_once_and_its_outcome_named() {
     let stub = Stub::start().await;

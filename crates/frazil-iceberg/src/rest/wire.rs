@@ -139,7 +139,44 @@ impl LoadedRefs {
 pub(super) struct CommitTable<'a> {
     pub(super) identifier: &'a TableIdent,
     pub(super) requirements: &'a [TableRequirement],
-    pub(super) updates: &'a [TableUpdate],
+    pub(super) updates: Vec<Update<'a>>,
+}
+
+impl<'a> CommitTable<'a> {
+    pub(super) fn new(
+        identifier: &'a TableIdent,
+        requirements: &'a [TableRequirement],
+        updates: &'a [TableUpdate],
+    ) -> Self {
+        let last_column_id = requirements.iter().find_map(|requirement| match requirement {
+            TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id } => Some(*last_assigned_field_id),
+            _ => None,
+        });
+        let updates = updates.iter().map(|update| Update::new(update, last_column_id)).collect();
+        Self { identifier, requirements, updates }
+    }
+}
+
+/// An update as catalogs want it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Update<'a> {
+    #[serde(flatten)]
+    update: &'a TableUpdate,
+    /// Of the table with a new schema. The protocol has it as optional, but not every catalog does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_column_id: Option<i32>,
+}
+
+impl<'a> Update<'a> {
+    /// `before`: the highest column id that the table ever had.
+    fn new(update: &'a TableUpdate, before: Option<i32>) -> Self {
+        let last_column_id = match (update, before) {
+            (TableUpdate::AddSchema { schema }, Some(before)) => Some(before.max(schema.highest_field_id())),
+            _ => None,
+        };
+        Self { update, last_column_id }
+    }
 }
 
 #[derive(Debug, Deserialize)]
