@@ -131,9 +131,44 @@ fn auth_kinds_take_their_own_secrets() {
         "token = \"t\"",
         "kind = \"oauth2\"\ntoken = \"t\"",
         "kind = \"bearer\"\ncredential = \"c\"",
+        "access_key_id = \"a\"\nsecret_access_key = \"s\"",
+        "kind = \"bearer\"\ntoken = \"t\"\nsession_token = \"s\"",
+        "kind = \"oauth2\"\ncredential = \"c\"\nregion = \"r\"",
+        "kind = \"sigv4\"\naccess_key_id = \"a\"",
+        "kind = \"sigv4\"\nsession_token = \"t\"",
+        "kind = \"sigv4\"\ntoken = \"t\"",
+        "kind = \"sigv4\"\nregion = \"eu/central\"",
+        "kind = \"sigv4\"\nservice = \"\"",
     ] {
         assert!(auth(wrong).expect_err(wrong).to_string().contains("catalogs.lake.auth"), "{wrong}");
     }
+}
+
+#[test]
+fn signed_requests_take_keys_or_those_of_the_environment() {
+    let auth = |auth: &str| {
+        let text = format!("[catalogs.lake]\nuri = \"http://x\"\n[catalogs.lake.auth]\nkind = \"sigv4\"\n{auth}\n");
+        let config = read(&text, &[]).expect("valid");
+        assert!(!toml::to_string(&config).expect("shown").contains("hush"));
+        match crate::reach::catalog_config(&config.catalogs["lake"]).auth {
+            frazil_iceberg::Auth::SigV4(sigv4) => sigv4,
+            other => panic!("{other:?}"),
+        }
+    };
+    let found = auth("");
+    assert!(found.keys.is_none() && found.region.is_none() && found.service.is_none());
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "hush-secret\n").expect("written");
+    let given = auth(&format!(
+        "region = \"eu-central-1\"\nservice = \"s3tables\"\naccess_key_id = \"hush-id\"\n\
+         secret_access_key_file = \"{}\"\nsession_token = \"hush-token\"",
+        file.path().display()
+    ));
+    assert_eq!((given.region.as_deref(), given.service.as_deref()), (Some("eu-central-1"), Some("s3tables")));
+    let keys = given.keys.expect("given");
+    let secret = frazil_iceberg::rest::Secret::new;
+    assert_eq!((keys.access_key_id, keys.secret_access_key), (secret("hush-id"), secret("hush-secret")));
+    assert_eq!(keys.session_token, Some(secret("hush-token")));
 }
 
 #[test]
