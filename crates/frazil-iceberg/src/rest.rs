@@ -26,6 +26,7 @@ pub use config::{Auth, AwsKeys, CommitPolicy, RestCatalogConfig, RetryPolicy, Se
 use error::Subject;
 pub use error::{CatalogError, CommitError};
 use names::Separator;
+pub(crate) use transport::describe;
 use transport::{Answer, Resend, Transport};
 use vend::StoragePool;
 

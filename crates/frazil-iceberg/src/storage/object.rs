@@ -21,8 +21,8 @@ pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one object that are in flight together.
 const PARTS_IN_FLIGHT: usize = 4;
 /// One request, body included: 8 MiB in 60 s is 1.1 Mbit/s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The client's own retries of transient failures; beyond them the caller decides.
 const RETRIES: usize = 5;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(90);
@@ -125,7 +125,7 @@ pub(super) fn s3_client(
 }
 
 /// Where credentials come from: the properties, or the environment.
-fn source(properties: &BTreeMap<String, String>) -> Result<AmazonS3Builder> {
+pub(super) fn source(properties: &BTreeMap<String, String>) -> Result<AmazonS3Builder> {
     let property = |key: &str| properties.get(key).filter(|value| !value.is_empty()).map(String::as_str);
     match (property("s3.access-key-id"), property("s3.secret-access-key")) {
         (Some(id), Some(secret)) => {
