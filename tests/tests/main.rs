@@ -2,6 +2,7 @@
 
 mod e2e {
     mod catalog;
+    mod catalogs;
     mod cloud_events;
     mod datasets;
     mod dead_letters;
