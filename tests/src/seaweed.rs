@@ -47,6 +47,8 @@ pub struct Plan {
     volume: u16,
     filer: u16,
     admin: u16,
+    catalog: u16,
+    serves_catalog: bool,
 }
 
 impl Plan {
@@ -63,8 +65,19 @@ impl Plan {
             (identity("writer", WRITER, &["Read", "Write", "List"]), identity("reader", READER, &["Read", "List"]));
         std::fs::write(&identities, serde_json::json!({"identities": [admin, writer, reader]}).to_string())
             .expect("temporary file");
-        let [s3, master, volume, filer, admin] = free_ports();
-        Self { data, identities, s3, master, volume, filer, admin }
+        let [s3, master, volume, filer, admin, catalog] = free_ports();
+        Self { data, identities, s3, master, volume, filer, admin, catalog, serves_catalog: false }
+    }
+
+    /// The same with SeaweedFS's own Iceberg REST catalog over the table bucket `tables`.
+    pub fn with_catalog(mut self) -> Self {
+        self.serves_catalog = true;
+        self
+    }
+
+    /// The port of the catalog.
+    pub fn catalog_port(&self) -> u16 {
+        self.catalog
     }
 
     /// The port of the S3 API.
@@ -81,7 +94,11 @@ impl Plan {
     pub fn command(&self) -> Command {
         let mut command = Command::new(tools::tool("bin/weed"));
         command.args(["-logtostderr=true", "mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]);
-        command.args(["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-bucket=lake"]);
+        command.args(["-webdav=false", "-admin.ui=false", "-s3.port.lance=0", "-bucket=lake"]);
+        match self.serves_catalog {
+            true => command.arg("-tableBucket=tables").arg(format!("-s3.port.iceberg={}", self.catalog)),
+            false => command.arg("-s3.port.iceberg=0"),
+        };
         command.arg(format!("-dir={}", self.data.display()));
         command.arg(format!("-s3.config={}", self.identities.display()));
         command.arg(format!("-s3.port={}", self.s3)).arg(format!("-master.port={}", self.master));
@@ -119,7 +136,7 @@ pub fn properties(endpoint: &str) -> Vec<(String, String)> {
 /// Ports that are free now, each with its gRPC companion 10,000 above. SeaweedFS cannot choose its own,
 /// so another process could take one meanwhile. Both lie below the range from which systems take ports of
 /// outgoing connections, so that a restarted server finds its ports free.
-fn free_ports() -> [u16; 5] {
+fn free_ports() -> [u16; 6] {
     let mut taken = Vec::new();
     std::array::from_fn(|_| {
         loop {

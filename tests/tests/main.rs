@@ -3,6 +3,7 @@
 mod e2e {
     mod audit;
     mod catalog;
+    mod catalogs;
     mod cloud_events;
     mod datasets;
     mod dead_letters;

@@ -1,5 +1,5 @@
 //! `frazil doctor`: is the installation sound, and has the log ever lost anything? Read only, but for the probes of
-//! `frazil doctor storage`.
+//! `frazil doctor storage`, and the buckets that it creates if asked.
 //!
 //! Every check yields [`Finding`]s; a finding that somebody must act on makes the exit code 1.
 

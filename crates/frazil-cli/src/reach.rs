@@ -8,7 +8,9 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use frazil_core::TableName;
 use frazil_iceberg::rest::Secret as CatalogSecret;
-use frazil_iceberg::{Auth, CatalogError, Catalogs, ClientTls, RestCatalog, RestCatalogConfig, Roots, TlsFileError};
+use frazil_iceberg::{
+    Auth, AwsKeys, CatalogError, Catalogs, ClientTls, RestCatalog, RestCatalogConfig, Roots, SigV4, TlsFileError,
+};
 use frazil_log::{Log, LogConfig, LogError};
 
 use crate::config::{self, AuthKind, AuthSection, CatalogSection, Config, NatsSection};
@@ -93,6 +95,11 @@ pub(crate) fn roots(file: Option<&Path>) -> Result<Roots, TlsFileError> {
 
 fn auth(section: &AuthSection) -> Auth {
     let secret = |secret: &Option<config::Secret>| secret.as_ref().map(|text| CatalogSecret::new(text.reveal()));
+    let keys = || {
+        let (access_key_id, secret_access_key) =
+            secret(&section.access_key_id).zip(secret(&section.secret_access_key))?;
+        Some(AwsKeys { access_key_id, secret_access_key, session_token: secret(&section.session_token) })
+    };
     match (section.kind, secret(&section.token), secret(&section.credential)) {
         (AuthKind::Bearer, Some(token), _) => Auth::Bearer(token),
         (AuthKind::OAuth2, _, Some(credential)) => Auth::OAuth2ClientCredentials {
@@ -100,6 +107,9 @@ fn auth(section: &AuthSection) -> Auth {
             oauth2_server_uri: section.oauth2_server_uri.clone(),
             scope: section.scope.clone(),
         },
+        (AuthKind::SigV4, ..) => {
+            Auth::SigV4(SigV4 { region: section.region.clone(), service: section.service.clone(), keys: keys() })
+        }
         // The check of the configuration rules out a kind without its secret.
         (AuthKind::None | AuthKind::Bearer | AuthKind::OAuth2, _, _) => Auth::None,
     }

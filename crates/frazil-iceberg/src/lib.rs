@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            RestCatalog ──────── load / create / commit ───────► any Iceberg REST catalog
-//!                │  (rest)   auth · retries · vended credentials
+//!                │  (rest)   auth, signed for AWS by sigv4 · retries · vended credentials
 //!   Table ◄──────┘
 //!     │  (table)   metadata · schema · ancestry of `main`
 //!     ├──► data_file   rows → Parquet files, one partition each, with column metrics
@@ -61,6 +61,7 @@ pub mod evolve;
 mod manifest_file;
 pub mod rest;
 pub mod scan;
+mod sigv4;
 pub mod storage;
 pub mod table;
 pub mod tls;
@@ -68,7 +69,9 @@ pub mod tls;
 pub use catalogs::{Catalogs, table_ident};
 pub use commit::{AppendError, Committed, FencedAppend, FencedProperty};
 pub use evolve::SchemaUpdateError;
-pub use rest::{Auth, CatalogError, CommitError, CreateTable, LoadedMetadata, RestCatalog, RestCatalogConfig};
+pub use rest::{
+    Auth, AwsKeys, CatalogError, CommitError, CreateTable, LoadedMetadata, RestCatalog, RestCatalogConfig, SigV4,
+};
 pub use scan::{Scan, ScanError, scan};
 pub use storage::{ObjectStorage, StorageError};
 pub use table::Table;

@@ -22,10 +22,11 @@ use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use config::{Auth, CommitPolicy, RestCatalogConfig, RetryPolicy, Secret};
+pub use config::{Auth, AwsKeys, CommitPolicy, RestCatalogConfig, RetryPolicy, Secret, SigV4};
 use error::Subject;
 pub use error::{CatalogError, CommitError};
 use names::Separator;
+pub(crate) use transport::describe;
 use transport::{Answer, Resend, Transport};
 use vend::StoragePool;
 
@@ -295,6 +296,8 @@ fn to_json(body: &impl Serialize) -> Result<Bytes, CatalogError> {
     serde_json::to_vec(body).map(Bytes::from).map_err(|error| CatalogError::BadRequest { message: error.to_string() })
 }
 
+#[cfg(test)]
+mod signed;
 #[cfg(test)]
 pub(crate) mod stub;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!
 //! Must not know tables, and must not delete anything on its own account.
 
+mod bucket;
 mod error;
 mod file_io;
 mod local;
@@ -21,6 +22,7 @@ use iceberg::io::FileIO;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
+pub use bucket::BucketOutcome;
 pub use error::StorageError;
 use location::Location;
 pub use probe::{ProbeCause, ProbeFailure, ProbeStep};

@@ -125,7 +125,7 @@ impl Roots {
         self.0.len()
     }
 
-    fn for_http(&self) -> impl Iterator<Item = reqwest::Certificate> {
+    pub(crate) fn for_http(&self) -> impl Iterator<Item = reqwest::Certificate> {
         self.0.iter().map(|(root, _)| root.clone())
     }
 

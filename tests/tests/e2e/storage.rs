@@ -21,9 +21,19 @@ impl Store {
 
     /// What the command says with `section` as `[object_storage]`: its exit code and its findings.
     async fn doctor(&self, section: &str, environment: Vec<(String, String)>) -> (Option<i32>, Vec<Value>) {
+        self.doctor_with(&[], section, environment).await
+    }
+
+    /// The same with more arguments.
+    async fn doctor_with(
+        &self,
+        more: &[&str],
+        section: &str,
+        environment: Vec<(String, String)>,
+    ) -> (Option<i32>, Vec<Value>) {
         let text = format!("[catalogs.lake]\nuri = \"http://127.0.0.1:9\"\n[object_storage]\n{section}");
         std::fs::write(self.dir.path().join("doctor.toml"), text).expect("temporary file");
-        doctor(self.dir.path(), &["--config", "doctor.toml"], environment).await
+        doctor(self.dir.path(), &[&["--config", "doctor.toml"], more].concat(), environment).await
     }
 
     /// The section that fits, with a bucket and keys.
@@ -78,6 +88,34 @@ async fn a_store_is_tried_out_and_each_mistake_is_named() {
     let nobody = good.replace(&store.seaweed.endpoint, "http://127.0.0.1:9");
     let said = store.error(&nobody, Vec::new()).await;
     assert!(said.contains("no answer"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_created_when_asked_and_then_left_alone() {
+    let store = Store::start().await;
+    for region in ["us-east-1", "eu-central-1"] {
+        let bucket = format!("made-{region}");
+        let section = store.section(&bucket, [seaweed::ACCESS_KEY, seaweed::SECRET_KEY]);
+        let section = section.replace("region = \"us-east-1\"", &format!("region = \"{region}\""));
+        let messages = |findings: Vec<Value>| -> Vec<String> {
+            findings.iter().map(|finding| finding["message"].as_str().expect("text").to_owned()).collect()
+        };
+        let all = "can write, read, list, upload in parts, delete";
+        let (code, findings) = store.doctor_with(&["--create-buckets"], &section, Vec::new()).await;
+        assert_eq!(code, Some(0), "{findings:?}");
+        assert_eq!(messages(findings), [format!("created the bucket {bucket} (region {region})"), all.to_owned()]);
+        let (code, findings) = store.doctor_with(&["--create-buckets"], &section, Vec::new()).await;
+        assert_eq!(code, Some(0), "{findings:?}");
+        assert_eq!(messages(findings), [format!("the bucket {bucket} exists: left as it is"), all.to_owned()]);
+    }
+    // One who may make none; and what was not asked for is not made.
+    let section = store.section("never-made", seaweed::WRITER);
+    let said = store.error(&section, Vec::new()).await;
+    assert!(said.contains("there is no such bucket"), "{said}");
+    let (code, findings) = store.doctor_with(&["--create-buckets"], &section, Vec::new()).await;
+    assert_eq!(code, Some(1), "{findings:?}");
+    let said = findings[0]["message"].as_str().expect("text");
+    assert!(said.contains("cannot create the bucket: the credentials do not allow it"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

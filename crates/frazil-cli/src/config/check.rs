@@ -91,13 +91,37 @@ fn catalog(name: &str, section: &CatalogSection, wrong: &mut Vec<String>) {
 
 fn auth(name: &str, section: &AuthSection, wrong: &mut Vec<String>) {
     let (token, credential) = (section.token.is_some(), section.credential.is_some());
-    let complaint = match (section.kind, token, credential) {
-        (AuthKind::None, false, false) | (AuthKind::Bearer, true, false) | (AuthKind::OAuth2, false, true) => return,
-        (AuthKind::None, ..) => "a secret is given, but kind is \"none\"; say kind = \"bearer\" or \"oauth2\"",
-        (AuthKind::Bearer, ..) => "kind \"bearer\" takes token or token_file, and nothing else",
-        (AuthKind::OAuth2, ..) => "kind \"oauth2\" takes credential or credential_file, and no token",
+    let keys = [&section.access_key_id, &section.secret_access_key].map(Option::is_some);
+    let any_key = keys.contains(&true) || section.session_token.is_some();
+    let complaint = match (section.kind, token, credential, any_key) {
+        (AuthKind::None, false, false, false)
+        | (AuthKind::Bearer, true, false, false)
+        | (AuthKind::OAuth2, false, true, false) => None,
+        (AuthKind::None, ..) => Some("a secret is given, but kind is \"none\"; say what it is for by kind"),
+        (AuthKind::Bearer, ..) => Some("kind \"bearer\" takes token or token_file, and nothing else"),
+        (AuthKind::OAuth2, ..) => Some("kind \"oauth2\" takes credential or credential_file, and no other secret"),
+        (AuthKind::SigV4, false, false, _) if keys[0] != keys[1] => {
+            Some("access_key_id and secret_access_key go together")
+        }
+        (AuthKind::SigV4, false, false, _) if section.session_token.is_some() && !keys[0] => {
+            Some("session_token belongs to an access_key_id and a secret_access_key")
+        }
+        (AuthKind::SigV4, false, false, _) => None,
+        (AuthKind::SigV4, ..) => Some("kind \"sigv4\" takes keys, or none at all, and no token and no credential"),
     };
-    wrong.push(format!("catalogs.{name}.auth: {complaint}"));
+    wrong.extend(complaint.map(|complaint| format!("catalogs.{name}.auth: {complaint}")));
+    let signing = section.region.as_ref().or(section.service.as_ref());
+    if signing.is_some() && section.kind != AuthKind::SigV4 {
+        wrong.push(format!("catalogs.{name}.auth: region and service are for kind \"sigv4\""));
+    }
+    if [&section.region, &section.service].into_iter().flatten().any(|text| !plain(text)) {
+        wrong.push(format!("catalogs.{name}.auth: region and service are names such as us-east-1 and glue"));
+    }
+}
+
+/// Whether a text can be a part of the scope of a signature.
+fn plain(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
 }
 
 fn default_catalog(config: &Config, wrong: &mut Vec<String>) {

@@ -104,6 +104,9 @@ pub(super) fn read_files(config: &mut Config) -> Result<(), ConfigError> {
         let auth = &mut catalog.auth;
         fill(&key("auth.token"), &mut auth.token, auth.token_file.as_deref())?;
         fill(&key("auth.credential"), &mut auth.credential, auth.credential_file.as_deref())?;
+        fill(&key("auth.access_key_id"), &mut auth.access_key_id, auth.access_key_id_file.as_deref())?;
+        fill(&key("auth.secret_access_key"), &mut auth.secret_access_key, auth.secret_access_key_file.as_deref())?;
+        fill(&key("auth.session_token"), &mut auth.session_token, auth.session_token_file.as_deref())?;
         fill_properties(&key("property_files"), &mut catalog.properties, &catalog.property_files)?;
     }
     if let Some(catalog) = &mut config.catalog {

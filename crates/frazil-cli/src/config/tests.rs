@@ -131,9 +131,44 @@ fn auth_kinds_take_their_own_secrets() {
         "token = \"t\"",
         "kind = \"oauth2\"\ntoken = \"t\"",
         "kind = \"bearer\"\ncredential = \"c\"",
+        "access_key_id = \"a\"\nsecret_access_key = \"s\"",
+        "kind = \"bearer\"\ntoken = \"t\"\nsession_token = \"s\"",
+        "kind = \"oauth2\"\ncredential = \"c\"\nregion = \"r\"",
+        "kind = \"sigv4\"\naccess_key_id = \"a\"",
+        "kind = \"sigv4\"\nsession_token = \"t\"",
+        "kind = \"sigv4\"\ntoken = \"t\"",
+        "kind = \"sigv4\"\nregion = \"eu/central\"",
+        "kind = \"sigv4\"\nservice = \"\"",
     ] {
         assert!(auth(wrong).expect_err(wrong).to_string().contains("catalogs.lake.auth"), "{wrong}");
     }
+}
+
+#[test]
+fn signed_requests_take_keys_or_those_of_the_environment() {
+    let auth = |auth: &str| {
+        let text = format!("[catalogs.lake]\nuri = \"http://x\"\n[catalogs.lake.auth]\nkind = \"sigv4\"\n{auth}\n");
+        let config = read(&text, &[]).expect("valid");
+        assert!(!toml::to_string(&config).expect("shown").contains("hush"));
+        match crate::reach::catalog_config(&config.catalogs["lake"]).auth {
+            frazil_iceberg::Auth::SigV4(sigv4) => sigv4,
+            other => panic!("{other:?}"),
+        }
+    };
+    let found = auth("");
+    assert!(found.keys.is_none() && found.region.is_none() && found.service.is_none());
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "hush-secret\n").expect("written");
+    let given = auth(&format!(
+        "region = \"eu-central-1\"\nservice = \"s3tables\"\naccess_key_id = \"hush-id\"\n\
+         secret_access_key_file = \"{}\"\nsession_token = \"hush-token\"",
+        file.path().display()
+    ));
+    assert_eq!((given.region.as_deref(), given.service.as_deref()), (Some("eu-central-1"), Some("s3tables")));
+    let keys = given.keys.expect("given");
+    let secret = frazil_iceberg::rest::Secret::new;
+    assert_eq!((keys.access_key_id, keys.secret_access_key), (secret("hush-id"), secret("hush-secret")));
+    assert_eq!(keys.session_token, Some(secret("hush-token")));
 }
 
 #[test]
@@ -336,4 +371,68 @@ fn the_documented_example_is_valid() {
     let uncommented: String =
         text.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
     assert_eq!(read(&uncommented, &[]).expect("valid"), config);
+}
+
+/// The configurations in a page.
+fn snippets(page: &str) -> Vec<&str> {
+    page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("split yields one part")).collect()
+}
+
+/// Puts a file that exists in the place of every file that is named.
+fn with_files(table: &mut toml::Table, file: &str) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) if key == "property_files" => {
+                inner.iter_mut().for_each(|(_, path)| *path = toml::Value::String(file.to_owned()));
+            }
+            toml::Value::Table(inner) => with_files(inner, file),
+            _ if key.ends_with("_file") => *value = toml::Value::String(file.to_owned()),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_documented_catalogs_are_valid() {
+    let secret = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(secret.path(), "secret").expect("written");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/catalogs");
+    let mut pages = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("docs/catalogs") {
+        let path = entry.expect("a readable entry").path();
+        let page = std::fs::read_to_string(&path).expect("a page");
+        let found = snippets(&page);
+        assert!(!found.is_empty(), "{} has no configuration", path.display());
+        for text in found {
+            // The host that the compatibility matrix puts an address in the place of.
+            let text = text.replace("catalog:8181", "127.0.0.1:8181");
+            let mut table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            with_files(&mut table, secret.path().to_str().expect("text"));
+            let text = toml::to_string(&table).expect("TOML");
+            let config = read(&text, &[]).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(config.catalogs.contains_key("lake"), "{}", path.display());
+        }
+        pages.push(path.file_stem().expect("a name").to_string_lossy().into_owned());
+    }
+    for page in ["embedded", "glue", "lakekeeper", "polaris", "s3-tables", "seaweedfs", "unity"] {
+        assert!(pages.iter().any(|found| found == page), "docs/catalogs/{page}.md is missing");
+    }
+}
+
+#[test]
+fn the_keys_in_the_other_pages_exist() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(docs).expect("docs") {
+        let path = entry.expect("a readable entry").path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        for text in snippets(&std::fs::read_to_string(&path).expect("a page")) {
+            let table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            Config::try_from_table(table).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            checked += 1;
+        }
+    }
+    assert!(checked > 3, "{checked} configurations in docs/*.md");
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::Args;
 use frazil_iceberg::ObjectStorage;
-use frazil_iceberg::storage::{ProbeCause, ProbeFailure, ProbeStep};
+use frazil_iceberg::storage::{BucketOutcome, ProbeCause, ProbeFailure, ProbeStep};
 
 use super::{Level, Report};
 use crate::config::{CatalogSection, Config};
@@ -18,9 +18,10 @@ use crate::reach::{self, ReachArgs};
 Examples:
   frazil doctor storage --config frazil.toml
   frazil doctor storage --config frazil.toml s3://lake/warehouse file:///var/lib/lake
+  frazil doctor storage --config frazil.toml --create-buckets
 
 Writes two objects (one byte above 8 MiB together with a small one) below FOLDER/.frazil-probe-…, and deletes them.
-No bucket is created. Exit codes: 0 nothing to act on, 1 something to act on.")]
+Buckets are created with --create-buckets only; one that exists is left as it is. Exit codes: 0 nothing to act on, 1 something to act on.")]
 pub(crate) struct StorageArgs {
     /// Folders to try out [default: object_storage.default_buckets, and the warehouses that are locations]
     #[arg(value_name = "FOLDER")]
@@ -28,6 +29,9 @@ pub(crate) struct StorageArgs {
     /// Whose storage properties FOLDER is reached with [default: the default catalog]
     #[arg(long, value_name = "NAME", requires = "folders")]
     catalog: Option<String>,
+    /// First create the buckets that do not exist, in the region of the configuration
+    #[arg(long)]
+    create_buckets: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,6 +49,13 @@ struct Place {
     storage: ObjectStorage,
 }
 
+impl Place {
+    /// What a finding is about.
+    fn about(&self) -> String {
+        format!("{} ({})", self.folder, self.owner)
+    }
+}
+
 /// Tries out every place.
 pub(super) async fn run(args: StorageArgs) -> Result<ExitCode, Failure> {
     let config = args.reach.resolve()?;
@@ -57,6 +68,9 @@ pub(super) async fn run(args: StorageArgs) -> Result<ExitCode, Failure> {
     }
     let mut report = Report::default();
     for place in places {
+        if args.create_buckets {
+            tell_bucket(&place, place.storage.create_bucket(&place.folder).await, &mut report);
+        }
         let steps = place.storage.probe(&place.folder).await;
         judge(&place, steps, &mut report);
     }
@@ -98,8 +112,30 @@ fn of_catalog(name: &str, section: &CatalogSection, folder: String) -> Result<Pl
     Ok(Place { folder, owner: format!("catalog {name}"), all_steps: false, storage })
 }
 
+/// What became of a bucket that was to be created.
+fn tell_bucket(place: &Place, outcome: Result<BucketOutcome, ProbeFailure>, report: &mut Report) {
+    let about = place.about();
+    match outcome {
+        Ok(BucketOutcome::Created { bucket, region }) => {
+            report.add(Level::Ok, about, format!("created the bucket {bucket} (region {region})"));
+        }
+        Ok(BucketOutcome::Existed { bucket }) => {
+            report.add(Level::Ok, about, format!("the bucket {bucket} exists: left as it is"));
+        }
+        Ok(BucketOutcome::NotABucket) => {}
+        Err(ProbeFailure { cause: ProbeCause::Permission, message }) => {
+            let needed = "the credentials do not allow it (on S3: s3:ListBucket and s3:CreateBucket)";
+            report.add(Level::Error, about, format!("cannot create the bucket: {needed}; {message}"));
+        }
+        Err(ProbeFailure { cause, message }) => {
+            let advice = advice(cause, ProbeStep::Write);
+            report.add(Level::Error, about, format!("cannot create the bucket: {advice}; {message}"));
+        }
+    }
+}
+
 fn judge(place: &Place, steps: Vec<(ProbeStep, Result<(), ProbeFailure>)>, report: &mut Report) {
-    let about = format!("{} ({})", place.folder, place.owner);
+    let about = place.about();
     let done: Vec<&str> = steps.iter().filter(|(_, done)| done.is_ok()).map(|(step, _)| name(*step)).collect();
     if !done.is_empty() {
         report.add(Level::Ok, &about, format!("can {}", done.join(", ")));
@@ -125,7 +161,7 @@ fn name(step: ProbeStep) -> &'static str {
 /// What to do about it.
 fn advice(cause: ProbeCause, step: ProbeStep) -> String {
     let text = match cause {
-        ProbeCause::Bucket => "there is no such bucket (create it: Frazil does not)",
+        ProbeCause::Bucket => "there is no such bucket (create it, here by --create-buckets)",
         ProbeCause::Permission => return format!("the credentials do not allow it (on S3: {})", permission(step)),
         ProbeCause::Credentials => "the store does not accept the credentials, or there are none",
         ProbeCause::Clock => "this machine's clock and the store's are too far apart",
@@ -154,6 +190,30 @@ mod tests {
     fn place(all_steps: bool) -> Place {
         let (folder, owner) = ("s3://lake".to_owned(), "catalog lake".to_owned());
         Place { folder, owner, all_steps, storage: ObjectStorage::default() }
+    }
+
+    #[test]
+    fn what_became_of_a_bucket_is_told() {
+        let failed = |cause| Err(ProbeFailure { cause, message: "as told".to_owned() });
+        let bucket = || "lake".to_owned();
+        for (outcome, level, words) in [
+            (
+                Ok(BucketOutcome::Created { bucket: bucket(), region: "r".to_owned() }),
+                Level::Ok,
+                "created the bucket lake",
+            ),
+            (Ok(BucketOutcome::Existed { bucket: bucket() }), Level::Ok, "left as it is"),
+            (failed(ProbeCause::Permission), Level::Error, "s3:CreateBucket"),
+            (failed(ProbeCause::Clock), Level::Error, "clock"),
+        ] {
+            let mut report = Report::default();
+            tell_bucket(&place(false), outcome, &mut report);
+            assert_eq!(report.findings[0].level, level);
+            assert!(report.findings[0].message.contains(words), "{:?}", report.findings);
+        }
+        let mut report = Report::default();
+        tell_bucket(&place(false), Ok(BucketOutcome::NotABucket), &mut report);
+        assert_eq!(report.findings, []);
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! The token of a request: fixed, or fetched by OAuth2 client credentials and renewed in time.
+//! Who asks: a token that is fixed, or fetched by OAuth2 client credentials and renewed in time; or a signature.
 //!
 //! Owns the token; must not know what the requests are for.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::CatalogError;
 use super::config::{Auth, RestCatalogConfig, RetryPolicy, Secret};
 use super::wire::{TokenError, TokenResponse};
+use crate::sigv4::{SignError, Signer};
 
 /// Renew this long before the token expires, or after nine tenths of its life if it is short-lived.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
@@ -19,6 +21,7 @@ pub(super) enum Authenticator {
     None,
     Bearer(Secret),
     OAuth2(OAuth2),
+    SigV4(Signer),
 }
 
 #[derive(Debug)]
@@ -40,10 +43,11 @@ struct Token {
 }
 
 impl Authenticator {
-    pub(super) fn new(config: &RestCatalogConfig, client: reqwest::Client) -> Self {
-        match &config.auth {
+    pub(super) fn new(config: &RestCatalogConfig, client: reqwest::Client) -> Result<Self, CatalogError> {
+        Ok(match &config.auth {
             Auth::None => Self::None,
             Auth::Bearer(token) => Self::Bearer(token.clone()),
+            Auth::SigV4(sigv4) => Self::SigV4(sigv4.signer()?),
             Auth::OAuth2ClientCredentials { credential, oauth2_server_uri, scope } => {
                 let (id, secret) = match credential.expose().split_once(':') {
                     Some((id, secret)) => (Some(id.to_owned()), secret),
@@ -61,13 +65,13 @@ impl Authenticator {
                     token: Mutex::new(None),
                 })
             }
-        }
+        })
     }
 
     /// The token to send, fetched if there is none or it expires soon.
     pub(super) async fn token(&self) -> Result<Option<Secret>, CatalogError> {
         match self {
-            Self::None => Ok(None),
+            Self::None | Self::SigV4(_) => Ok(None),
             Self::Bearer(token) => Ok(Some(token.clone())),
             Self::OAuth2(oauth2) => oauth2.token(None).await.map(Some),
         }
@@ -76,8 +80,26 @@ impl Authenticator {
     /// Another token than the one that was refused, or `None` if there is no way to get one.
     pub(super) async fn renewed(&self, refused: Option<&Secret>) -> Result<Option<Secret>, CatalogError> {
         match self {
-            Self::None | Self::Bearer(_) => Ok(None),
+            Self::None | Self::Bearer(_) | Self::SigV4(_) => Ok(None),
             Self::OAuth2(oauth2) => oauth2.token(refused).await.map(Some),
+        }
+    }
+
+    /// Signs what is about to be sent, if requests are signed. Each try anew: a signature is good for minutes.
+    pub(super) async fn sign(&self, request: &mut reqwest::Request, body: Option<&Bytes>) -> Result<(), CatalogError> {
+        match self {
+            Self::SigV4(signer) => Ok(signer.sign(request, body).await?),
+            Self::None | Self::Bearer(_) | Self::OAuth2(_) => Ok(()),
+        }
+    }
+}
+
+impl From<SignError> for CatalogError {
+    fn from(error: SignError) -> Self {
+        let message = error.to_string();
+        match error {
+            SignError::Settings(_) => Self::Configuration { message },
+            SignError::Credentials(_) => Self::Unavailable { message, retry_after: None },
         }
     }
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use super::names::{self, Separator};
 use super::wire::CatalogConfig;
+use crate::sigv4::{self, SignError, Signer};
 use crate::tls::ClientTls;
+
+/// What signatures are for unless said otherwise: an API behind Amazon's gateway.
+const DEFAULT_SERVICE: &str = "execute-api";
 
 /// A string that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,6 +51,43 @@ pub enum Auth {
         /// Requested scope; `None` for `catalog`.
         scope: Option<String>,
     },
+    /// AWS Signature Version 4 on every request.
+    SigV4(SigV4),
+}
+
+/// How requests are signed for AWS, or for a gateway that authenticates as AWS does.
+#[derive(Clone, Debug, Default)]
+pub struct SigV4 {
+    /// Region that signatures are for; `None` for the one that the environment names.
+    pub region: Option<String>,
+    /// Service that signatures are for; `None` for `execute-api`, as in Iceberg's own clients.
+    pub service: Option<String>,
+    /// Keys; `None` for those that the environment hands out, as for S3.
+    pub keys: Option<AwsKeys>,
+}
+
+/// An access key of AWS.
+#[derive(Clone, Debug)]
+pub struct AwsKeys {
+    /// Its id.
+    pub access_key_id: Secret,
+    /// Its secret.
+    pub secret_access_key: Secret,
+    /// The token of a temporary one.
+    pub session_token: Option<Secret>,
+}
+
+impl SigV4 {
+    pub(super) fn signer(&self) -> Result<Signer, SignError> {
+        let keys = self.keys.as_ref().map(|keys| sigv4::Keys {
+            id: keys.access_key_id.expose(),
+            secret: keys.secret_access_key.expose(),
+            session_token: keys.session_token.as_ref().map(Secret::expose),
+        });
+        let region = self.region.clone().or_else(sigv4::region_of_environment);
+        let region = region.ok_or_else(|| SignError::Settings("say the region, or set AWS_REGION".to_owned()))?;
+        Signer::new(sigv4::source(keys), &region, self.service.as_deref().unwrap_or(DEFAULT_SERVICE))
+    }
 }
 
 /// Retries of requests that may be sent twice.

@@ -28,7 +28,7 @@ pub enum CatalogError {
         /// The server's message.
         message: String,
     },
-    /// No or wrong credentials, also after a new token.
+    /// No or wrong credentials, also after a new token; or a signature that was refused.
     #[error("the catalog does not accept the credentials: {message}")]
     Unauthorized {
         /// The server's message.
@@ -98,6 +98,9 @@ impl CatalogError {
     /// The error that an unsuccessful answer stands for.
     pub(super) fn from_answer(answer: &Answer, subject: Subject) -> Self {
         let (kind, message) = error_model(answer);
+        if let Some(why) = &answer.signature {
+            return Self::Unauthorized { message: format!("{why}: {message}") };
+        }
         match answer.status.as_u16() {
             401 | 419 => Self::Unauthorized { message },
             403 => Self::Forbidden { message },

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{CommitPolicy, RestCatalog, RestCatalogConfig, RetryPolicy};
+use crate::sigv4::verifier::{Arrived, Verifier};
 
 /// What happens to the next request that matches.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,14 @@ pub(crate) struct Shared {
     pub(crate) tokens_issued: u32,
     pub(crate) expires_in: Option<u64>,
     pub(crate) commits: u32,
+    /// Who checks signatures; `None` asks for none.
+    pub(crate) verifier: Option<Verifier>,
+    /// The keys of the signatures that were good, in order.
+    pub(crate) signed_by: Vec<String>,
+    /// Where everything is now.
+    pub(crate) moved: Option<String>,
+    /// How the next requests are refused, with what date.
+    pub(crate) refusals: VecDeque<(u16, &'static str, Option<&'static str>)>,
 }
 
 /// The running stub. Stops when dropped.
@@ -143,6 +152,12 @@ async fn handle(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
     if path == "/v1/oauth/tokens" {
         return issue_token(&mut shared, &body);
     }
+    if let Some(refused) = check_signature(&mut shared, &parts.method, &path, &parts.headers, &body) {
+        return refused;
+    }
+    if let Some(elsewhere) = &shared.moved {
+        return (StatusCode::TEMPORARY_REDIRECT, [("location", elsewhere.clone())]).into_response();
+    }
     let token = parts.headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     if let Some(tokens) = &shared.tokens
         && !token.is_some_and(|token| tokens.iter().any(|known| known == token))
@@ -176,6 +191,34 @@ async fn handle(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
         }
         Some(Fault::Refuse(_) | Fault::ForeignCommitFirst) | None => answer,
     }
+}
+
+/// The answer of an AWS gateway to a request whose signature it does not accept.
+fn check_signature(
+    shared: &mut Shared,
+    method: &Method,
+    target: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<Response> {
+    let verifier = shared.verifier.as_ref()?;
+    let text = |value: &axum::http::HeaderValue| value.to_str().expect("text").to_owned();
+    let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let verified = verifier.verify(&Arrived { method: method.as_str(), target, headers, body });
+    let (status, message, date) = match (verified, shared.refusals.pop_front()) {
+        (Err(message), _) => (403, message, None),
+        (Ok(_), Some((status, message, date))) => (status, message.to_owned(), date),
+        (Ok(key), None) => {
+            shared.signed_by.push(key);
+            return None;
+        }
+    };
+    let body = json!({ "message": message }).to_string();
+    let mut answer = (StatusCode::from_u16(status).expect("status"), body).into_response();
+    if let Some(date) = date {
+        answer.headers_mut().insert("date", date.parse().expect("a date"));
+    }
+    Some(answer)
 }
 
 /// An append by somebody else, of no file of ours: `main` moves on.

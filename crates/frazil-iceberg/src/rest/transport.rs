@@ -1,18 +1,18 @@
-//! Requests and answers: headers, token, retries of what may be sent twice, and the one way a commit is sent.
+//! Requests and answers: headers, authentication, retries of what may be sent twice, and the one way a commit is sent.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode, redirect};
 
 use super::auth::Authenticator;
-use super::config::{RestCatalogConfig, RetryPolicy, Secret};
+use super::config::{Auth, RestCatalogConfig, RetryPolicy, Secret};
 use super::error::Subject;
 use super::{CatalogError, CommitError};
-use crate::tls;
+use crate::{sigv4, tls};
 
 /// Longest answer that is read. A table's metadata with 100,000 snapshots is about 70 MB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -31,6 +31,8 @@ pub(super) struct Transport {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
+    /// Why the signature was refused, if the request was signed and refused for that.
+    pub(super) signature: Option<String>,
     pub(super) body: Bytes,
 }
 
@@ -51,7 +53,7 @@ pub(super) enum Resend {
 
 /// A request without an answer.
 enum Unanswered {
-    /// Nothing was sent: no token, no connection.
+    /// Nothing was sent: no token, no signature, no connection.
     NotSent(CatalogError),
     /// It was sent, in part or whole.
     Lost(String),
@@ -63,7 +65,11 @@ impl Transport {
         let client = client
             .timeout(config.request_timeout)
             .connect_timeout(config.connect_timeout)
-            .redirect(redirect::Policy::custom(follow))
+            .redirect(match &config.auth {
+                // A signature is for one URL, and its session token for nobody else.
+                Auth::SigV4(_) => redirect::Policy::none(),
+                Auth::None | Auth::Bearer(_) | Auth::OAuth2ClientCredentials { .. } => redirect::Policy::custom(follow),
+            })
             .user_agent(concat!("frazil/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| CatalogError::Configuration { message: format!("HTTP client: {}", describe(&error)) })?;
@@ -72,7 +78,7 @@ impl Transport {
         if config.vended_credentials {
             headers.insert("x-iceberg-access-delegation", HeaderValue::from_static("vended-credentials"));
         }
-        let auth = Authenticator::new(config, client.clone());
+        let auth = Authenticator::new(config, client.clone())?;
         Self { client, auth, headers, retry: config.retry }.with_headers(&config.headers)
     }
 
@@ -161,9 +167,10 @@ impl Transport {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let mut response = request.send().await.map_err(unanswered)?;
-        let status = response.status();
-        let retry_after = retry_after(response.headers());
+        let mut request = request.build().map_err(unanswered)?;
+        self.auth.sign(&mut request, body).await.map_err(Unanswered::NotSent)?;
+        let mut response = self.client.execute(request).await.map_err(unanswered)?;
+        let (status, headers) = (response.status(), response.headers().clone());
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -171,8 +178,29 @@ impl Transport {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, retry_after, body: body.freeze() })
+        let signature = match &self.auth {
+            Authenticator::SigV4(_) => refused_signature(status, &headers, &body),
+            Authenticator::None | Authenticator::Bearer(_) | Authenticator::OAuth2(_) => None,
+        };
+        Ok(Answer { status, retry_after: retry_after(&headers), signature, body: body.freeze() })
     }
+}
+
+/// What is wrong with a signature that was refused; of clocks that differ, by how much.
+fn refused_signature(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    if !matches!(status.as_u16(), 400 | 401 | 403) {
+        return None;
+    }
+    let why = sigv4::refusal(body)?;
+    let date = headers.get(DATE).and_then(|date| chrono::DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
+    Some(match date {
+        Some(date) if why == sigv4::CLOCK => {
+            let ahead = chrono::Utc::now().signed_duration_since(date).num_seconds();
+            let side = if ahead < 0 { "behind" } else { "ahead of" };
+            format!("{why} (this one is {} s {side} it)", ahead.abs())
+        }
+        _ => why.to_owned(),
+    })
 }
 
 fn unanswered(error: reqwest::Error) -> Unanswered {
@@ -205,7 +233,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An error with its causes and what to do about it, without the URL's query.
-pub(super) fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

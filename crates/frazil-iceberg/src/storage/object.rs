@@ -13,6 +13,7 @@ use object_store::{ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, 
 
 use super::location::ObjectLocation;
 use super::{ObjectEntry, Result, StorageError};
+use crate::sigv4;
 use crate::tls::Roots;
 
 /// Objects above this go up in parts of this size (S3 wants at least 5 MiB, and all but the last of one size).
@@ -20,8 +21,8 @@ pub(super) const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one object that are in flight together.
 const PARTS_IN_FLIGHT: usize = 4;
 /// One request, body included: 8 MiB in 60 s is 1.1 Mbit/s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The client's own retries of transient failures; beyond them the caller decides.
 const RETRIES: usize = 5;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(90);
@@ -110,18 +111,7 @@ pub(super) fn s3_client(
         client = client.with_root_certificate(root);
     }
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-    let keys = (property("s3.access-key-id"), property("s3.secret-access-key"));
-    let mut builder = match keys {
-        (Some(id), Some(secret)) => {
-            let builder = AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret);
-            match property("s3.session-token") {
-                Some(token) => builder.with_token(token),
-                None => builder,
-            }
-        }
-        (None, None) => AmazonS3Builder::from_env(),
-        _ => return Err(configuration("s3.access-key-id and s3.secret-access-key come together".to_owned())),
-    };
+    let mut builder = source(properties)?;
     builder = builder.with_bucket_name(bucket).with_client_options(client).with_retry(retry);
     if let Some(region) = property("s3.region").or_else(|| property("client.region")) {
         builder = builder.with_region(region);
@@ -132,6 +122,20 @@ pub(super) fn s3_client(
     builder = address(builder, bucket, property("s3.endpoint"), property("s3.path-style-access"));
     let store = builder.build().map_err(|error| configuration(error.to_string()))?;
     Ok(Arc::new(store))
+}
+
+/// Where credentials come from: the properties, or the environment.
+pub(super) fn source(properties: &BTreeMap<String, String>) -> Result<AmazonS3Builder> {
+    let property = |key: &str| properties.get(key).filter(|value| !value.is_empty()).map(String::as_str);
+    match (property("s3.access-key-id"), property("s3.secret-access-key")) {
+        (Some(id), Some(secret)) => {
+            Ok(sigv4::source(Some(sigv4::Keys { id, secret, session_token: property("s3.session-token") })))
+        }
+        (None, None) => Ok(sigv4::source(None)),
+        _ => Err(StorageError::Configuration {
+            reason: "s3.access-key-id and s3.secret-access-key come together".to_owned(),
+        }),
+    }
 }
 
 /// Path style is the default with an endpoint of one's own (most such servers know nothing else), virtual hosts are

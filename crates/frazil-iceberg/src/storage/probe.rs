@@ -132,10 +132,15 @@ fn judge(steps: Vec<(ProbeStep, Result<()>)>) -> Vec<(ProbeStep, std::result::Re
     let causes = steps.iter().filter_map(|(step, done)| Some(cause(*step, done.as_ref().err()?)));
     let no_bucket = causes.collect::<Vec<_>>().contains(&ProbeCause::Bucket);
     let failure = |step, error: StorageError| {
-        let cause = if no_bucket { ProbeCause::Bucket } else { cause(step, &error) };
-        ProbeFailure { cause, message: words(&error) }
+        let failure = failure(step, &error);
+        if no_bucket { ProbeFailure { cause: ProbeCause::Bucket, ..failure } } else { failure }
     };
     steps.into_iter().map(|(step, done)| (step, done.map_err(|error| failure(step, error)))).collect()
+}
+
+/// What is missing, by an error of a step.
+pub(super) fn failure(step: ProbeStep, error: &StorageError) -> ProbeFailure {
+    ProbeFailure { cause: cause(step, error), message: words(error) }
 }
 
 /// By the code of the store's answer where it has one (S3 API reference, "Error responses"), else by the kind of error.

@@ -69,6 +69,8 @@ pub(crate) enum AuthKind {
     Bearer,
     /// Client credentials: `credential` (`id:secret`) or `credential_file`, `oauth2_server_uri`, `scope`.
     OAuth2,
+    /// AWS Signature Version 4: `region`, `service`, and keys unless the environment has them.
+    SigV4,
 }
 
 /// `[catalogs.<name>.auth]`
@@ -88,4 +90,22 @@ pub(crate) struct AuthSection {
     pub(crate) oauth2_server_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
+    /// Region that signatures are for; else the one of the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<String>,
+    /// Service that signatures are for; else `execute-api`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access_key_id: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access_key_id_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_access_key: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_access_key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_token: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_token_file: Option<PathBuf>,
 }

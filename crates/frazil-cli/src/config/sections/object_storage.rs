@@ -43,7 +43,7 @@ pub(crate) struct ObjectStorageSection {
     pub(crate) secret_access_key: Option<Secret>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) secret_access_key_file: Option<PathBuf>,
-    /// Buckets that `frazil doctor storage` looks at. They are never created.
+    /// Buckets that `frazil doctor storage` looks at, and creates only if asked.
     pub(crate) default_buckets: Vec<String>,
 }
 
