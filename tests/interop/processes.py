@@ -10,7 +10,8 @@ import time
 import urllib.error
 import urllib.request
 
-READY = 180
+# Seconds; on a busy machine a Java server takes minutes.
+READY = 300
 
 
 class Process:

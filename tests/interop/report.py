@@ -150,8 +150,8 @@ class Report:
             "What an engine does to a table that Frazil writes at the same time, some 200 events a second. `ok`: it succeeded\n"
             "(after a retry where it lost against a commit of Frazil's), and Frazil went on writing, by the new schema and\n"
             "partitioning. *tables of its own*: the catalog used without Frazil. Last row: every acknowledged event counted.\n"
-            "*-*: the engine has no such command, or its like stands in another line. The engines that are not here only read\n"
-            "in this matrix. Catalog: `frazil catalog`; store: SeaweedFS.\n"
+            "*-*: not tried with this engine. The engines that are not here only read in this matrix. Catalog: `frazil catalog`;\n"
+            "store: SeaweedFS.\n"
         )
         return section("Other writers", text, ["change", *(matrix.ENGINES[name].title for name in engines)], rows, notes)
 
