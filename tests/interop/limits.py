@@ -43,20 +43,6 @@ KNOWN = [
         "Iceberg's Rust library 0.10 does not read a struct that has got a field from files written before",
     ),
     (
-        ".*",
-        "spec_.*",
-        "not sent: cannot create the table: the catalog is unavailable: HTTP 400 Bad Request",
-        "Nessie 0.99.0 wants an id with every field of a partition spec, which the REST specification leaves to the "
-        "catalog; Frazil sends none and so cannot make partitioned tables there",
-    ),
-    (
-        ".*",
-        "evolved",
-        "not sent: interop.evolved: 200 .*'state': 'stored'.*",
-        "Nessie 0.99.0 wants `last-column-id` with a new schema, which the REST specification has as optional and "
-        "deprecated; Frazil does not send it and so cannot evolve tables there: the events stay in the log",
-    ),
-    (
         "trino",
         "write: DROP TABLE",
         "refused: .*Failed to drop table.*",

@@ -88,7 +88,7 @@ impl RestCatalog {
         if properties.is_empty() && same(&wanted, base.metadata.current_schema()) {
             return Ok(base.clone());
         }
-        let sent = self.commit_table(&base.ident, requirements(base), updates(wanted.clone(), properties)).await;
+        let sent = self.commit_table(&base.ident, requirements(base), updates(base, &wanted, properties)).await;
         match sent {
             // Believe an answer only if it shows our schema.
             Ok(loaded) if same(loaded.metadata.current_schema(), &wanted) => {
@@ -184,9 +184,21 @@ fn requirements(base: &Table) -> Vec<TableRequirement> {
     ]
 }
 
-fn updates(wanted: Schema, properties: BTreeMap<String, String>) -> Vec<TableUpdate> {
-    let mut updates =
-        vec![TableUpdate::AddSchema { schema: wanted }, TableUpdate::SetCurrentSchema { schema_id: LAST_ADDED }];
+/// Makes the schema the current one: by its id if the table has it, or else under the next id, since not every catalog
+/// gives it one.
+fn updates(base: &Table, wanted: &Schema, properties: BTreeMap<String, String>) -> Vec<TableUpdate> {
+    let current = base.metadata.current_schema_id();
+    let present = base.metadata.schemas_iter().filter(|schema| same(schema, wanted)).map(|schema| schema.schema_id());
+    let mut updates = match present.max_by_key(|id| *id == current) {
+        Some(id) if id == current => Vec::new(),
+        Some(schema_id) => vec![TableUpdate::SetCurrentSchema { schema_id }],
+        None => {
+            let last = base.metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or(current);
+            let schema = wanted.clone().into_builder().with_schema_id(last + 1).build();
+            let schema = schema.expect("a schema is valid under any id");
+            vec![TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: LAST_ADDED }]
+        }
+    };
     if !properties.is_empty() {
         updates.push(TableUpdate::SetProperties { updates: HashMap::from_iter(properties) });
     }
