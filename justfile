@@ -44,7 +44,7 @@ test:
 
 # Real query engines read what Frazil wrote: the part of ./scripts/interop that needs nothing but the tools of the tests.
 engines:
-    cargo build --workspace --bins --locked
+    cargo build --workspace --bins --tests --locked
     .tools/venv/bin/python -B tests/interop --core
 
 # Every fuzz target for ten seconds, from the committed corpus.

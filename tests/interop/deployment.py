@@ -22,7 +22,8 @@ class Deployment:
         self.catalog_name, self.store_name = catalog, store
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="frazil-interop-"))
         self.running = []
-        self.binary = os.environ.get("FRAZIL_BIN") or str(ROOT / "target/debug/frazil")
+        built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve() / "debug/frazil"
+        self.binary = os.environ.get("FRAZIL_BIN") or str(built)
         try:
             self.start(catalog, store)
         except BaseException:

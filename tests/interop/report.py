@@ -69,6 +69,13 @@ class Notes:
         return [f"{number}. {text.rstrip('.')}." for number, text in enumerate(self.texts, start=1)]
 
 
+def documented():
+    """Links to the pages of catalogs that the matrix does not start."""
+    run = {page for *_, page in catalogs.CATALOGS.values()}
+    pages = sorted(path for path in (ROOT / "docs/catalogs").glob("*.md") if f"catalogs/{path.name}" not in run)
+    return ", ".join(f"[{path.read_text().splitlines()[0].removeprefix('# ')}](catalogs/{path.name})" for path in pages)
+
+
 def table(head, rows):
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
@@ -126,6 +133,7 @@ class Report:
             "Each catalog was run with one store and each store with one catalog, not every pair: Frazil and the engines reach\n"
             "a store in the same way whatever catalog names it, and SeaweedFS's catalog keeps its tables in SeaweedFS alone.\n"
             "All types, partition specs and maintenance were run on the first line alone, see above. *-*: not run.\n"
+            f"Documented, and not run for want of the software or an account: {documented()}.\n"
         )
         return section("Catalogs and stores", text, ["catalog", "store", *self.titles()], rows, notes)
 
