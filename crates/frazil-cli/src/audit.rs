@@ -149,7 +149,12 @@ impl Trail {
         let Some(shard) = stream.as_ref().and_then(|stream| stream.all_shards().next()) else { return Ok(None) };
         let publisher = ShardPublisher::open(log, &shard).await.with_context(|| format!("shard {shard}"))?;
         let table = config.audit.table(config.default_catalog().context("no catalog is configured")?)?;
-        ensure(config, &table).await.with_context(|| format!("table {table}"))?;
+        match ensure(config, &table).await {
+            Ok(()) => {}
+            // The log keeps the event until the table can be written. Nobody waits for a catalog to revoke a token.
+            Err(error) if reach::may_come_up(&error) => eprintln!("frazil: cannot look for table {table}: {error:#}"),
+            Err(error) => return Err(error.context(format!("table {table}"))),
+        }
         Ok(Some(Self { publisher, table }))
     }
 

@@ -9,6 +9,7 @@ use frazil_tests::hand::{frazil, succeeded};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
+const TABLE: &str = "frazil_system.platform_event_logs";
 
 /// Commands of this deployment with an `[audit]` section.
 struct Audited {
@@ -21,7 +22,11 @@ impl Audited {
         let plain = Path::new(arguments.last().expect("the configuration is last")).to_owned();
         let text = std::fs::read_to_string(&plain).expect("a configuration");
         let audited = format!("{text}\n[audit]\nstream = \"audit\"\nuser = \"ann\"\n");
+        // A port that nobody listens on.
+        let away = audited.replace(&cluster.lake.uri, "http://127.0.0.1:1");
+        assert_ne!(away, audited);
         std::fs::write(plain.with_file_name("audited.toml"), audited).expect("a file can be written");
+        std::fs::write(plain.with_file_name("away.toml"), away).expect("a file can be written");
         Self { dir: plain.parent().expect("it lies in a folder").to_owned() }
     }
 
@@ -79,7 +84,7 @@ async fn what_commands_change_is_recorded_or_not_changed() {
     succeeded(audited.run("token list").await);
     cluster.frazil(&["token", "create", "--name", "plain"]).await;
 
-    let read = cluster.lake.rows("frazil_system.platform_event_logs", 8, LIMIT).await;
+    let read = cluster.lake.rows(TABLE, 8, LIMIT).await;
     assert_eq!(read["partition"], json!(["day(__ts__)"]));
     assert_eq!(read["types"]["occurred_at"], "timestamptz");
     let events = events(&read);
@@ -102,4 +107,11 @@ async fn what_commands_change_is_recorded_or_not_changed() {
     assert_eq!((&events[4].2["before"]["shards"], &events[4].2["after"]["shards"]), (&json!(1), &json!(2)));
     assert!(events[5].2["error"].as_str().is_some_and(|error| error.contains("exists already")), "{:?}", events[5]);
     assert_eq!(events[7].2["table"], "frazil.shop.orders");
+
+    // A catalog that is away keeps nobody from revoking a token.
+    let revoke = ["token", "revoke", "plain"];
+    let output = frazil(&audited.dir, "away.toml", &revoke).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("cannot look for table"), "{said}");
+    cluster.lake.rows(TABLE, 9, LIMIT).await;
 }
