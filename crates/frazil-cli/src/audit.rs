@@ -16,6 +16,7 @@ use frazil_core::envelope::{ContinuityFields, EncodedEnvelope, EnvelopeBuilder, 
 use frazil_core::schema::TS_COLUMN;
 use frazil_iceberg::create::create_table;
 use frazil_log::{Log, PublishError, ShardPublisher};
+use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -46,11 +47,20 @@ pub(crate) struct Deed {
 ///
 /// # Errors
 /// The change's own; and what keeps it from being recorded.
-pub(crate) async fn audited<T>(
+pub(crate) fn audited<'a, T: 'a>(
+    config: &'a Config,
+    log: &'a Log,
+    deed: Deed,
+    change: impl Future<Output = Result<T, Failure>> + 'a,
+) -> LocalBoxFuture<'a, Result<T, Failure>> {
+    Box::pin(run(config, log, deed, Box::pin(change)))
+}
+
+async fn run<T>(
     config: &Config,
     log: &Log,
     deed: Deed,
-    change: impl Future<Output = Result<T, Failure>>,
+    change: LocalBoxFuture<'_, Result<T, Failure>>,
 ) -> Result<T, Failure> {
     if config.audit.stream.is_none() {
         return change.await;
@@ -80,16 +90,19 @@ pub(crate) async fn audited<T>(
 ///
 /// # Errors
 /// As [`audited`].
-pub(crate) async fn audited_elsewhere<T>(
-    config: &Config,
+pub(crate) fn audited_elsewhere<'a, T: 'a>(
+    config: &'a Config,
     deed: Deed,
-    change: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    if config.audit.stream.is_none() {
-        return change.await;
-    }
-    let log = reach::log(config).await.context("nothing was changed: the audit trail cannot be kept")?;
-    audited(config, &log, deed, change).await
+    change: impl Future<Output = Result<T, Failure>> + 'a,
+) -> LocalBoxFuture<'a, Result<T, Failure>> {
+    let change = Box::pin(change);
+    Box::pin(async move {
+        if config.audit.stream.is_none() {
+            return change.await;
+        }
+        let log = reach::log(config).await.context("nothing was changed: the audit trail cannot be kept")?;
+        audited(config, &log, deed, change).await
+    })
 }
 
 /// Whether the deed creates the very stream that its event is to go to.

@@ -89,7 +89,7 @@ pub(super) async fn run(args: ReplayArgs) -> Result<ExitCode, Failure> {
     let deed = deed(&letters, &options);
     let (dry_run, progress) = (args.dry_run, &progress);
     let change = replay(catalogs.clone(), &letters, source, options, policies, progress, &mut summary);
-    let change = async { Ok(change.await?) };
+    let change = Box::pin(async { Ok(change.await?) });
     let outcome = if dry_run { change.await } else { audited_elsewhere(&config, deed, change).await };
     progress.finish_and_clear();
     Ok(summary.print(outcome.err().as_ref(), args.json))
