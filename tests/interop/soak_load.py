@@ -19,6 +19,8 @@ SENDERS = 4
 PROBES = 120
 PROBE_LIMIT = 60
 ANSWER_LIMIT = 90
+# A batch that is not acknowledged for so many seconds ends the run.
+GIVE_UP = 600
 
 
 def lines(first, count):
@@ -89,6 +91,7 @@ class SoakLoad:
                 self.refused += status is not None
                 self.broken += status is None
             assert status in (None, 429, 503), f"batch {number}: {status} {answer}"
+            assert time.monotonic() < due + GIVE_UP, f"batch {number} is not acknowledged after {GIVE_UP} s: {answer}"
             time.sleep(0.2)
         assert answer["accepted"] == BATCH, answer
         with self.lock:

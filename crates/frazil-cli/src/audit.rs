@@ -31,6 +31,10 @@ const SERVICE: &str = "frazil";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Room in a message beside the event as it is before the change: headers, and why the change failed.
+const ROOM_BYTES: usize = 16 * 1024;
+/// Longest reason of a failure that an event has, in characters.
+const REASON_MAX: usize = 2000;
 /// What no event of the trail may be lost to: what does not fit the columns is kept.
 const PROPERTIES: [(&str, &str); 1] = [("frazil.unknown-fields", "capture")];
 
@@ -70,8 +74,13 @@ async fn run<T>(
         None if !makes_the_trail(config, &deed) => return Err(missing(config)),
         other => other,
     };
+    // Found out before the change: afterwards there would be a change without an event.
+    let planned = event(config, &deed, None);
+    if let Some(refusal) = too_large(&planned, log.max_payload()) {
+        return Err(anyhow!(refusal).into());
+    }
     let outcome = change.await;
-    let event = event(config, deed, outcome.as_ref().err());
+    let event = event(config, &deed, outcome.as_ref().err());
     let recorded = record(config, log, trail, &event).await;
     match (outcome, recorded) {
         (outcome, Ok(())) => outcome,
@@ -117,10 +126,17 @@ fn missing(config: &Config) -> Failure {
     anyhow!("nothing was changed: there is no stream {stream}, which [audit] names; create it first: {command}").into()
 }
 
-fn event(config: &Config, deed: Deed, failure: Option<&Failure>) -> AuditEvent {
-    let mut payload = deed.payload;
+/// Why no message of at most `limit` bytes can hold an event.
+fn too_large(event: &AuditEvent, limit: usize) -> Option<String> {
+    let bytes = event.to_json().len() + ROOM_BYTES;
+    let refusal = "nothing was changed: its audit event takes up to";
+    (bytes > limit).then(|| format!("{refusal} {bytes} bytes, and the log's max_payload is {limit}; raise that"))
+}
+
+fn event(config: &Config, deed: &Deed, failure: Option<&Failure>) -> AuditEvent {
+    let mut payload = deed.payload.clone();
     if let Some(failure) = failure {
-        payload["error"] = json!(failure.to_string());
+        payload["error"] = json!(failure.to_string().chars().take(REASON_MAX).collect::<String>());
     }
     AuditEvent {
         user_id: config.audit.user.clone().unwrap_or_else(login),
@@ -229,17 +245,29 @@ mod tests {
     fn failures_are_events_with_their_reason() {
         let mut config = Config::default();
         config.audit.user = Some("ann".to_owned());
-        let made = event(&config, deed(), None);
+        let made = event(&config, &deed(), None);
         assert_eq!(
             (made.user_id.as_str(), made.service, made.action, made.success),
             ("ann", "frazil", "stream.create", true)
         );
         assert_eq!(made.payload, json!({"stream": "audit"}));
-        let failed = event(&config, deed(), Some(&Failure::from(anyhow!("low").context("high"))));
+        let failed = event(&config, &deed(), Some(&Failure::from(anyhow!("low").context("high"))));
         assert!(!failed.success);
         assert_eq!(failed.payload, json!({"stream": "audit", "error": "high: low"}));
         config.audit.user = None;
-        assert!(!event(&config, deed(), None).user_id.is_empty());
+        assert!(!event(&config, &deed(), None).user_id.is_empty());
+    }
+
+    #[test]
+    fn an_event_that_no_message_holds_is_found_before_the_change() {
+        let event = |length| {
+            let deed = Deed { action: "table.create", payload: json!({"schema": "\"".repeat(length)}) };
+            event(&Config::default(), &deed, Some(&Failure::from(anyhow!("x".repeat(1_000_000)))))
+        };
+        assert_eq!(too_large(&event(100_000), 1 << 20), None);
+        // A quotation mark takes four bytes: the payload is JSON within JSON.
+        let refusal = too_large(&event(270_000), 1 << 20).expect("too large");
+        assert!(refusal.starts_with("nothing was changed") && refusal.contains("1048576"), "{refusal}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::sigv4::{SignError, Signer};
 
 /// Where buckets are made without a `LocationConstraint`; also the region of servers that know none.
 const FIRST_REGION: &str = "us-east-1";
+/// As much as is read of an answer: errors, and lists of one object, are far shorter.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// What some stores are told in place of a region; no bucket can be created there.
 const NO_REGION: &str = "auto";
 
@@ -136,10 +138,15 @@ impl Bucket<'_> {
             SignError::Settings(reason) => StorageError::Configuration { reason },
             SignError::Credentials(_) => unavailable(error.into()),
         })?;
-        let answered = self.client.execute(request).await.map_err(|error| unavailable(described(&error)))?;
-        let status = answered.status();
-        let text = answered.text().await.map_err(|error| unavailable(described(&error)))?;
-        Ok((status, text))
+        let mut answered = self.client.execute(request).await.map_err(|error| unavailable(described(&error)))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answered.chunk().await.map_err(|error| unavailable(described(&error)))? {
+            body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_MAX_BYTES - body.len())]);
+            if body.len() == ANSWER_MAX_BYTES {
+                break;
+            }
+        }
+        Ok((answered.status(), String::from_utf8_lossy(&body).into_owned()))
     }
 
     fn refused(&self, status: StatusCode, text: String) -> StorageError {
